@@ -1,0 +1,87 @@
+-- Jobs, their inputs and results as segments of many lines, the leases on them, and what goes back to the queue.
+-- Ids are the 16 bytes of a UUID v7, times are microseconds since 1970 (UTC), durations are nanoseconds.
+
+CREATE TABLE node (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    epoch INTEGER NOT NULL
+);
+INSERT INTO node (only_row, epoch) VALUES (1, 0);
+
+-- Two states are hidden from clients: 'staging' (its inputs still arrive) and 'deleted' (its rows are being removed).
+CREATE TABLE jobs (
+    id BLOB PRIMARY KEY,
+    function TEXT NOT NULL,
+    name TEXT,
+    labels TEXT NOT NULL,
+    options TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    next_index INTEGER NOT NULL DEFAULT 0,
+    next_seq INTEGER NOT NULL DEFAULT 1,
+    succeeded INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    task_times BLOB NOT NULL DEFAULT x''
+) WITHOUT ROWID;
+CREATE INDEX jobs_runnable ON jobs (priority DESC, id) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_hidden ON jobs (id) WHERE state IN ('staging', 'deleted');
+CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_function ON jobs (function, id);
+
+CREATE TABLE inputs (
+    job BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    lines BLOB NOT NULL,
+    PRIMARY KEY (job, first)
+);
+
+-- A segment without a worker holds cancelled tasks: it has no payload, however many they are.
+CREATE TABLE results (
+    job BLOB NOT NULL,
+    first_seq INTEGER NOT NULL,
+    first_index INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker TEXT,
+    pid INTEGER,
+    outcomes BLOB,
+    lines BLOB,
+    PRIMARY KEY (job, first_seq)
+);
+CREATE INDEX results_by_index ON results (job, first_index);
+
+CREATE TABLE leases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    epoch INTEGER NOT NULL
+);
+CREATE INDEX leases_by_job ON leases (job);
+
+CREATE TABLE retries (
+    job BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    alone INTEGER NOT NULL,
+    PRIMARY KEY (job, first)
+) WITHOUT ROWID;
+
+CREATE TABLE job_workers (
+    job BLOB NOT NULL,
+    worker TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    tasks INTEGER NOT NULL,
+    busy_ns INTEGER NOT NULL,
+    cpu_ns INTEGER NOT NULL,
+    max_rss_bytes INTEGER NOT NULL,
+    PRIMARY KEY (job, node, worker, pid)
+) WITHOUT ROWID;

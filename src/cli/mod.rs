@@ -1,0 +1,40 @@
+//! The command line: arguments in, exit code out.
+
+mod client;
+mod demo;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Pool.map over HTTP, for any language, that loses nothing.
+#[derive(Parser, Debug)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve jobs over HTTP
+    Serve(serve::Arguments),
+    /// See every core at work: a real batch on a server of its own, then its time by number of processes
+    Demo(demo::Arguments),
+}
+
+/// Does what the arguments say.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gristmill: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The configuration: raw (flags, environment, file), then valid. Flag beats environment beats file beats default;
+//! a key that is not known is refused, and the nearest one named.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::model::Limits;
+use crate::nearest::with_nearest;
+use crate::sys::cpus;
+
+/// What the flags, the environment and the file can say; each of them may say nothing.
+#[derive(Args, Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// The address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, env = "GRISTMILL_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where jobs and results are kept [default: $XDG_DATA_HOME/gristmill, or ~/.local/share/gristmill]
+    #[arg(long, env = "GRISTMILL_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How many tasks run at once [default: the CPUs this process may use]
+    #[arg(long, env = "GRISTMILL_PROCESSES", value_name = "N")]
+    processes: Option<u32>,
+    /// This node's name [default: the host's name]
+    #[arg(long, env = "GRISTMILL_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// How long running tasks have to end at a shutdown, and a worker that is told to end [default: 10s]
+    #[arg(long, env = "GRISTMILL_GRACE", value_name = "DURATION")]
+    grace: Option<String>,
+    /// The largest JSON body of a submit, in bytes [default: 67108864]
+    #[arg(long, env = "GRISTMILL_MAX_BODY_BYTES", value_name = "BYTES")]
+    max_body_bytes: Option<usize>,
+    /// The largest input, in bytes [default: 16777216]
+    #[arg(long, env = "GRISTMILL_MAX_INPUT_BYTES", value_name = "BYTES")]
+    max_input_bytes: Option<usize>,
+    /// Offer the function `fail`, which crashes, hangs and leaks on demand
+    #[arg(long, env = "GRISTMILL_ENABLE_FAIL", num_args = 0..=1, default_missing_value = "true")]
+    enable_fail: Option<bool>,
+    /// How to write the log [default: text on a terminal, json otherwise]
+    #[arg(long, env = "GRISTMILL_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Deserialize, ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A readable line an event.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// A valid configuration.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Where jobs and results are kept.
+    pub data_dir: PathBuf,
+    /// How many tasks run at once.
+    pub slots: u32,
+    /// Why so many, for people.
+    pub slots_reason: String,
+    /// This node's name.
+    pub node: String,
+    /// How long running tasks have to end.
+    pub grace: Duration,
+    /// What clients may send.
+    pub limits: Limits,
+    /// Whether the function `fail` is offered.
+    pub enable_fail: bool,
+    /// How the log is written; `None`: as the terminal suggests.
+    pub log_format: Option<LogFormat>,
+}
+
+impl RawConfig {
+    /// What the file says.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::from_toml(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn from_toml(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let at = line.map_or_else(String::new, |line| format!("line {line}: "));
+            anyhow::anyhow!("{at}{}", with_nearest(error.message()))
+        })
+    }
+
+    /// This one, with what it does not say taken from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            data_dir: self.data_dir.or(other.data_dir),
+            processes: self.processes.or(other.processes),
+            node: self.node.or(other.node),
+            grace: self.grace.or(other.grace),
+            max_body_bytes: self.max_body_bytes.or(other.max_body_bytes),
+            max_input_bytes: self.max_input_bytes.or(other.max_input_bytes),
+            enable_fail: self.enable_fail.or(other.enable_fail),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+
+    /// Checks it and fills in the defaults.
+    pub fn validate(self) -> Result<Config> {
+        let (slots, slots_reason) = slots(self.processes)?;
+        let limits = Limits::default();
+        Ok(Config {
+            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data_dir: std::path::absolute(self.data_dir.map_or_else(usual_data_dir, Ok)?)?,
+            slots,
+            slots_reason,
+            node: self.node.unwrap_or_else(host_name),
+            grace: self.grace.map_or(Ok(Duration::from_secs(10)), |text| duration("grace", &text))?,
+            limits: Limits {
+                max_body_bytes: at_least_one("max_body_bytes", self.max_body_bytes, limits.max_body_bytes)?,
+                max_input_bytes: at_least_one(
+                    "max_input_bytes",
+                    self.max_input_bytes,
+                    limits.max_input_bytes,
+                )?,
+            },
+            enable_fail: self.enable_fail.unwrap_or(false),
+            log_format: self.log_format,
+        })
+    }
+}
+
+fn slots(processes: Option<u32>) -> Result<(u32, String)> {
+    match processes {
+        Some(0) => bail!("processes is 0; it must be at least 1"),
+        Some(slots) => Ok((slots, "as configured".into())),
+        None => {
+            let cpus = cpus::available();
+            Ok((cpus.count, cpus.reason.to_string()))
+        }
+    }
+}
+
+fn at_least_one(key: &str, value: Option<usize>, default: usize) -> Result<usize> {
+    match value {
+        Some(0) => bail!("{key} is 0; it must be at least 1"),
+        value => Ok(value.unwrap_or(default)),
+    }
+}
+
+fn duration(key: &str, text: &str) -> Result<Duration> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
+    parsed.with_context(|| format!("{key} is {text:?}; write it as 500ms, 30s or 1m30s"))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The XDG base directory specification's place for an application's data.
+fn usual_data_dir() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    let base =
+        base.context("neither XDG_DATA_HOME nor HOME is set; say where to keep data with --data-dir")?;
+    Ok(base.join("gristmill"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+        let error = RawConfig::from_toml("listen = \"127.0.0.1:1\"\nproceses = 3\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 2: unknown field `proceses`"), "{error}");
+        assert!(error.ends_with("did you mean `processes`?"), "{error}");
+    }
+
+    #[test]
+    fn what_is_said_first_wins() {
+        let file = RawConfig::from_toml("processes = 3\ngrace = \"1m\"\nnode = \"mill\"").unwrap();
+        let flags = RawConfig { processes: Some(5), ..RawConfig::default() };
+        let config = flags.or(file).validate().unwrap();
+        assert_eq!((config.slots, config.grace), (5, Duration::from_secs(60)));
+        assert_eq!((config.node.as_str(), config.slots_reason.as_str()), ("mill", "as configured"));
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn values_out_of_range_say_what_is_right() {
+        let grace = RawConfig { grace: Some("soon".into()), ..RawConfig::default() };
+        assert!(grace.validate().unwrap_err().to_string().contains("30s"));
+        let processes = RawConfig { processes: Some(0), ..RawConfig::default() };
+        assert!(processes.validate().unwrap_err().to_string().contains("at least 1"));
+    }
+}

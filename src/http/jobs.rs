@@ -1,0 +1,130 @@
+//! Jobs: status, list, cancel, delete.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use super::query::{self, Params};
+use super::views::{JobBody, Page, brief_view, job_view};
+use super::{Edge, Problem, results};
+use crate::model::{Job, JobId, JobState};
+use crate::store::{Deleted, JobFilter};
+
+/// A list has so many items unless asked otherwise.
+const PAGE: u32 = 100;
+const MOST_PAGE: u32 = 1000;
+
+async fn find(edge: &Edge, id: JobId) -> Result<Job, Problem> {
+    edge.store.job(id).await?.ok_or_else(|| Problem::unknown_job(&id.to_string()))
+}
+
+async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
+    Ok(job_view(job, &edge.supervisor.view().await?, (edge.now)()))
+}
+
+/// Waits until the job has ended or the time is over; gives the job as it is then.
+async fn wait_for_end(edge: &Edge, id: JobId, wait: Duration) -> Result<Job, Problem> {
+    let mut watch = edge.store.watch(id);
+    let until = tokio::time::Instant::now() + wait;
+    loop {
+        let job = find(edge, id).await?;
+        if job.state.is_final() || tokio::time::timeout_at(until, watch.changed()).await.is_err() {
+            return Ok(job);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusParams {
+    #[serde(default, deserialize_with = "query::wait")]
+    wait: Option<Duration>,
+}
+
+pub(super) async fn status(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    Params(StatusParams { wait }): Params<StatusParams>,
+) -> Result<Json<JobBody>, Problem> {
+    let job = wait_for_end(&edge, query::job_id(&id)?, wait.unwrap_or_default()).await?;
+    Ok(Json(view(&edge, &job).await?))
+}
+
+/// The answer to a submit: 202 with the job, or 200 with its results if it ended within the time to wait.
+pub(super) async fn accepted(edge: &Edge, job: Job, wait: Option<Duration>) -> Result<Response, Problem> {
+    let location = format!("/v1/jobs/{}", job.id);
+    let job = match wait {
+        Some(wait) => wait_for_end(edge, job.id, wait).await?,
+        None => job,
+    };
+    let body = view(edge, &job).await?;
+    let mut response = if wait.is_some() && job.state.is_final() {
+        let page = results::first_page(edge, &job).await?;
+        let body = serde_json::to_string(&body).expect("a job's view always serialises");
+        let body = format!("{},\"results\":{page}}}\n", body.strip_suffix('}').unwrap_or(&body));
+        (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    } else {
+        (StatusCode::ACCEPTED, Json(body)).into_response()
+    };
+    let location = HeaderValue::try_from(location).expect("a path of a UUID is a valid header");
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    state: Option<JobState>,
+    function: Option<String>,
+    label: Option<String>,
+    after: Option<JobId>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<JobBody>>, Problem> {
+    let limit = params.limit.unwrap_or(PAGE);
+    if !(1..=MOST_PAGE).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit is {limit}; it can be 1 to {MOST_PAGE}")));
+    }
+    let label = params.label.map(|label| match label.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Problem::bad_request(format!("label is {label:?}; write it key=value"))),
+    });
+    let filter = JobFilter { state: params.state, function: params.function, label: label.transpose()? };
+    let jobs = edge.store.jobs(filter, params.after, limit).await?;
+    let (slots, now) = (edge.supervisor.view().await?.slots, (edge.now)());
+    let next = if jobs.len() == limit as usize { jobs.last().map(|job| job.id) } else { None };
+    let items = jobs.iter().map(|job| brief_view(job, slots, now)).collect();
+    Ok(Json(Page { items, next }))
+}
+
+pub(super) async fn cancel(State(edge): State<Edge>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let parsed = query::job_id(&id)?;
+    let Some(job) = edge.store.cancel(parsed, (edge.now)()).await? else {
+        return Err(Problem::unknown_job(&id));
+    };
+    if job.state == JobState::Cancelling {
+        tracing::info!(job = %parsed, "job is being cancelled");
+        edge.supervisor.cancelled(parsed).await;
+    }
+    let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(view(&edge, &job).await?)).into_response())
+}
+
+pub(super) async fn forget(State(edge): State<Edge>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    match edge.store.delete(query::job_id(&id)?).await? {
+        Deleted::Yes => Ok(StatusCode::NO_CONTENT),
+        Deleted::Unknown => Err(Problem::unknown_job(&id)),
+        Deleted::NotEnded(state) => {
+            let detail = format!("the job is {state}; cancel it first: POST /v1/jobs/{id}/cancel");
+            Err(Problem::new(StatusCode::CONFLICT, "not-ended", "The job has not ended", detail))
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The edge: HTTP in, HTTP out. A handler takes its request apart, calls one verb, and gives a view.
+//!
+//! Imports `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
+//! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
+
+mod error;
+mod health;
+mod inputs;
+mod jobs;
+mod pool;
+mod query;
+mod render;
+mod results;
+mod submit;
+mod views;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post};
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use error::Problem;
+
+use crate::model::{Limits, Timestamp};
+use crate::store::Store;
+use crate::supervisor::Handle;
+
+/// A function as clients see it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct FunctionView {
+    /// The name to call it by.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// The shape of an input.
+    pub input: String,
+    /// The shape of an output.
+    pub output: String,
+    /// An input and its output, as JSON.
+    pub example: serde_json::Value,
+}
+
+/// What the handlers work with; cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The supervisor.
+    pub supervisor: Handle,
+    /// What may be called, by name.
+    pub functions: Arc<[FunctionView]>,
+    /// What clients may send.
+    pub limits: Limits,
+    /// The time.
+    pub now: fn() -> Timestamp,
+    /// Turns true when the server shuts down: no new jobs, and streams that follow a job end.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// The whole API.
+pub fn router(edge: Edge) -> Router {
+    Router::new()
+        .route("/v1/jobs", post(submit::submit).get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::forget))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/results", get(results::results))
+        .route("/v1/pool", get(pool::status).patch(pool::resize))
+        .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))
+        .route("/v1/functions", get(pool::functions))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(edge)
+}

@@ -1,0 +1,376 @@
+//! `POST /v1/jobs`: a JSON body, or an NDJSON stream with the options in the query.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+
+use super::inputs::{InputArray, SegmentBuilder, Staging};
+use super::{Edge, Problem, jobs, query};
+use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::model::{Job, JobId, JobOptions, JobSpec, OnError};
+use crate::nearest::{nearest, with_nearest};
+use crate::protocol::json::{self, BadJson};
+use crate::protocol::{LineSplitter, LineTooLong};
+use crate::store::{NewJob, RunnableJob};
+
+/// More attempts than this are surely a mistake.
+const MOST_ATTEMPTS: u32 = 1000;
+
+/// All that a submit can say but its inputs.
+#[derive(Deserialize, Debug, Default)]
+#[serde(default)]
+struct Options<'a> {
+    function: Option<Cow<'a, str>>,
+    name: Option<String>,
+    labels: BTreeMap<String, String>,
+    processes: Option<u32>,
+    priority: Option<i32>,
+    timeout: Option<String>,
+    max_attempts: Option<u32>,
+    on_error: Option<OnError>,
+}
+
+pub(super) async fn submit(
+    State(edge): State<Edge>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if *edge.draining.borrow() {
+        return Err(Problem::shutting_down());
+    }
+    let id = JobId(uuid::Uuid::now_v7());
+    let (spec, inputs, staging) = match media_type(&headers)? {
+        MediaType::Json => {
+            let (spec, inputs) = read_json(&edge, body).await?;
+            (spec, inputs, Staging::new(edge.clone(), id))
+        }
+        MediaType::Ndjson => read_ndjson(&edge, id, &uri, body).await?,
+    };
+    let job = accept(&edge, id, spec, inputs, staging).await?;
+    jobs::accepted(&edge, job, query::prefer_wait(&headers)).await
+}
+
+/// Accepts the job in a task of its own, so that a client that goes away leaves nothing half done.
+async fn accept(
+    edge: &Edge,
+    id: JobId,
+    spec: JobSpec,
+    inputs: SegmentBuilder,
+    staging: Staging,
+) -> Result<Job, Problem> {
+    let edge = edge.clone();
+    let accepting = tokio::spawn(async move {
+        let (segments, total) = inputs.finish();
+        staging.keep();
+        let job = edge.store.submit(NewJob { id, spec, total }, segments, (edge.now)()).await?;
+        tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
+        if !job.state.is_final() {
+            let spec = job.spec.clone();
+            edge.supervisor.submitted(RunnableJob { id, spec, unclaimed: total }).await;
+        }
+        Ok(job)
+    });
+    accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
+}
+
+enum MediaType {
+    Json,
+    Ndjson,
+}
+
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
+        let detail = format!("the body is encoded as {encoding:?}; send it as it is");
+        return Err(unsupported(detail));
+    }
+    match essence.as_str() {
+        "application/json" => Ok(MediaType::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(MediaType::Ndjson)
+        }
+        _ => Err(unsupported(format!(
+            "the content type is {essence:?}; send application/json (curl --json '{{…}}') or \
+             application/x-ndjson, one input a line (curl -H 'Content-Type: application/x-ndjson' -T -)"
+        ))),
+    }
+}
+
+fn unsupported(detail: String) -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "Unsupported media type",
+        detail,
+    )
+}
+
+async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder), Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        function: Cow<'a, str>,
+        inputs: InputArray,
+        name: Option<String>,
+        #[serde(default)]
+        labels: BTreeMap<String, String>,
+        processes: Option<u32>,
+        priority: Option<i32>,
+        timeout: Option<Time>,
+        max_attempts: Option<u32>,
+        on_error: Option<OnError>,
+    }
+    let body = read_all(body, edge.limits.max_body_bytes).await?;
+    let parsed: Result<Request<'_>, _> = serde_json::from_slice(&body);
+    let request = parsed
+        .map_err(|error| Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column()))?;
+    let options = Options {
+        function: Some(request.function),
+        name: request.name,
+        labels: request.labels,
+        processes: request.processes,
+        priority: request.priority,
+        timeout: request.timeout.map(Time::into_text),
+        max_attempts: request.max_attempts,
+        on_error: request.on_error,
+    };
+    let (spec, inputs) = (check(edge, options)?, request.inputs.0);
+    let max = edge.limits.max_input_bytes;
+    if inputs.longest() > max {
+        Err(BadLine::from(LineTooLong { max }).into_problem())
+    } else {
+        Ok((spec, inputs))
+    }
+}
+
+/// A duration in a JSON body: text, or a number of seconds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Time {
+    Text(String),
+    Seconds(f64),
+}
+
+impl Time {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Seconds(seconds) => seconds.to_string(),
+        }
+    }
+}
+
+async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut whole = Vec::new();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(cut)?;
+        if whole.len() + piece.len() > limit {
+            return Err(Problem::too_large(format!(
+                "a JSON body may have {limit} bytes; send more inputs as application/x-ndjson, which is streamed"
+            )));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
+}
+
+fn cut(error: axum::Error) -> Problem {
+    Problem::bad_request(format!("the body ended before its end: {error}"))
+}
+
+async fn read_ndjson(
+    edge: &Edge,
+    id: JobId,
+    uri: &Uri,
+    body: Body,
+) -> Result<(JobSpec, SegmentBuilder, Staging), Problem> {
+    let spec = check(edge, query_options(uri.query().unwrap_or(""))?)?;
+    let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
+    let mut splitter = LineSplitter::new(edge.limits.max_input_bytes);
+    let (mut line_number, mut pieces) = (0, body.into_data_stream());
+    let mut take = |line: &[u8], inputs: &mut SegmentBuilder| {
+        line_number += 1;
+        take_line(line, line_number, inputs)
+    };
+    while let Some(piece) = pieces.next().await {
+        splitter.feed(&piece.map_err(cut)?, |line| take(line, &mut inputs)).map_err(BadLine::into_problem)?;
+        if let Some(surplus) = inputs.take_surplus() {
+            staging.stage(surplus).await?;
+        }
+    }
+    if let Some(last) = splitter.finish() {
+        take(&last, &mut inputs).map_err(BadLine::into_problem)?;
+    }
+    Ok((spec, inputs, staging))
+}
+
+enum BadLine {
+    TooLong(LineTooLong),
+    Json(usize, BadJson),
+}
+
+impl From<LineTooLong> for BadLine {
+    fn from(error: LineTooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
+
+impl BadLine {
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::TooLong(LineTooLong { max }) => {
+                Problem::too_large(format!("an input may have {max} bytes"))
+            }
+            Self::Json(line, BadJson::Syntax(error)) => {
+                let what = error.to_string();
+                let what = what.split(" at line ").next().unwrap_or_default();
+                let detail =
+                    format!("line {line}, column {}: {what}; each line is one JSON value", error.column());
+                Problem::bad_json(detail, line, error.column())
+            }
+            Self::Json(line, error @ BadJson::TooDeep) => {
+                Problem::bad_json(format!("line {line}: {error}"), line, 1)
+            }
+        }
+    }
+}
+
+/// Blank lines, such as one at the end, are no inputs.
+fn take_line(line: &[u8], number: usize, inputs: &mut SegmentBuilder) -> Result<(), BadLine> {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Ok(());
+    }
+    json::check(line).map_err(|error| BadLine::Json(number, error))?;
+    inputs.push(line);
+    Ok(())
+}
+
+/// The options of a query string; `label=team=x` may be given more than once.
+fn query_options(text: &str) -> Result<Options<'static>, Problem> {
+    let wrong = |key: &str, value: &str, want: &str| {
+        Problem::bad_request(format!("{key} is {value:?} in the query; it can be {want}"))
+    };
+    let mut options = Options::default();
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
+        &format!("/?{text}").parse::<Uri>().map_err(|error| Problem::bad_request(error.to_string()))?,
+    )
+    .map(|axum::extract::Query(pairs)| pairs)
+    .map_err(|error| Problem::bad_request(error.to_string()))?;
+    for (key, value) in pairs {
+        match key.as_str() {
+            "function" => options.function = Some(value.into()),
+            "name" => options.name = Some(value),
+            "processes" => {
+                options.processes = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?)
+            }
+            "priority" => {
+                options.priority = Some(value.parse().map_err(|_| wrong(&key, &value, "a whole number"))?)
+            }
+            "timeout" => options.timeout = Some(value),
+            "max_attempts" => {
+                options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
+            }
+            "on_error" => {
+                let quoted = serde_json::Value::String(value.clone());
+                let parsed = serde_json::from_value(quoted);
+                options.on_error = Some(parsed.map_err(|_| wrong(&key, &value, "continue or stop"))?);
+            }
+            "label" => {
+                let (label, value) =
+                    value.split_once('=').ok_or_else(|| wrong(&key, &value, "written key=value"))?;
+                options.labels.insert(label.to_owned(), value.to_owned());
+            }
+            _ => return Err(unknown_option(&key)),
+        }
+    }
+    Ok(options)
+}
+
+fn unknown_option(key: &str) -> Problem {
+    let known = ["function", "name", "processes", "priority", "timeout", "max_attempts", "on_error", "label"];
+    let meant = nearest(key, known).map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+    Problem::bad_request(format!(
+        "unknown option {key:?} in the query{meant}; known are {}",
+        known.join(", ")
+    ))
+}
+
+/// Makes a valid job of what was said.
+fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
+    let function = known_function(edge, options.function.as_deref())?;
+    let in_range = |what: &str, value: u32, most: u32| match value {
+        value if (1..=most).contains(&value) => Ok(value),
+        value => Err(Problem::bad_request(format!("{what} is {value}; it can be 1 to {most}"))),
+    };
+    let too_long = |text: &&str| text.len() > MAX_NAME_BYTES;
+    let names = options.name.iter().chain(options.labels.keys()).chain(options.labels.values());
+    if let Some(long) = names.map(String::as_str).find(too_long) {
+        let bytes = long.len();
+        return Err(Problem::bad_request(format!(
+            "names and labels may have {MAX_NAME_BYTES} bytes; one has {bytes}"
+        )));
+    }
+    if options.labels.len() > MAX_LABELS {
+        return Err(Problem::bad_request(format!("a job may have {MAX_LABELS} labels")));
+    }
+    let defaults = JobOptions::default();
+    Ok(JobSpec {
+        function,
+        name: options.name,
+        labels: options.labels,
+        options: JobOptions {
+            processes: options.processes.map(|n| in_range("processes", n, u32::MAX)).transpose()?,
+            priority: options.priority.unwrap_or(defaults.priority),
+            timeout: options.timeout.as_deref().map(timeout).transpose()?,
+            max_attempts: in_range(
+                "max_attempts",
+                options.max_attempts.unwrap_or(defaults.max_attempts),
+                MOST_ATTEMPTS,
+            )?,
+            on_error: options.on_error.unwrap_or_default(),
+        },
+    })
+}
+
+fn timeout(text: &str) -> Result<Duration, Problem> {
+    let timeout = query::duration(text).map_err(|why| Problem::bad_request(format!("timeout: {why}")))?;
+    if timeout.is_zero() {
+        Err(Problem::bad_request("timeout is zero; it must be longer"))
+    } else {
+        Ok(timeout)
+    }
+}
+
+fn known_function(edge: &Edge, name: Option<&str>) -> Result<String, Problem> {
+    let names = || edge.functions.iter().map(|function| function.name.as_str());
+    let Some(name) = name else {
+        let detail = format!("function is missing; it can be {}", names().collect::<Vec<_>>().join(", "));
+        return Err(Problem::bad_request(detail));
+    };
+    if names().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let meant = nearest(name, names());
+    let hint = meant.map_or_else(
+        || "GET /v1/functions lists those there are".into(),
+        |meant| format!("did you mean {meant:?}?"),
+    );
+    let detail = format!("there is no function {name:?}; {hint}");
+    let problem = Problem::new(StatusCode::NOT_FOUND, "unknown-function", "Unknown function", detail);
+    Err(match meant {
+        Some(meant) => problem.with("nearest", meant.into()),
+        None => problem,
+    })
+}

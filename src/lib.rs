@@ -1,0 +1,25 @@
+//! gristmill: Pool.map over HTTP, for any language, that loses nothing.
+//!
+//! The map of the crate, from the outside in; `docs/ARCHITECTURE.md` says why, `tests/layers.rs` holds it:
+//!
+//! - [`cli`]: the command line; [`app`]: what starts what; [`config`], [`telemetry`].
+//! - [`http`]: the edge.
+//! - [`supervisor`]: the shell around the pool, and the worker processes; [`sys`]: what needs `unsafe`.
+//! - [`pool`]: the decisions of one node, pure.
+//! - [`store`]: the truth.
+//! - [`functions`]: the built-in functions, run in worker processes.
+//! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean".
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod functions;
+pub mod http;
+pub mod model;
+pub mod nearest;
+pub mod pool;
+pub mod protocol;
+pub mod store;
+pub mod supervisor;
+pub mod sys;
+pub mod telemetry;

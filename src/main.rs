@@ -1,0 +1,44 @@
+//! The binary: a server and its command line, and, started again by itself, a guard or a built-in worker.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use gristmill::{app, cli, functions, sys};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let first = arguments.first().and_then(|argument| argument.to_str());
+    match first {
+        Some(sys::guard::ARGUMENT) => {
+            name_process();
+            sys::guard::main(&arguments[1..])
+        }
+        Some(app::WORKER_ARGUMENT) => {
+            name_process();
+            work(arguments.get(1).and_then(|name| name.to_str()).unwrap_or_default())
+        }
+        _ => cli::main(),
+    }
+}
+
+/// Started through `/proc/self/exe`, the process would be shown as `exe`.
+fn name_process() {
+    // Only what `ps` shows depends on it.
+    let _ = rustix::thread::set_name(c"gristmill");
+}
+
+fn work(name: &str) -> ExitCode {
+    let Some(function) = functions::find(name) else {
+        eprintln!("there is no built-in function {name:?}");
+        return ExitCode::FAILURE;
+    };
+    match functions::worker::serve(function) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The server has gone, and nobody is left to be told.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

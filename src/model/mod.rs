@@ -1,0 +1,17 @@
+//! The nouns of gristmill: ids, jobs, tasks, outcomes, limits and the byte layout of their lines.
+//!
+//! Imports nothing of the crate. Deliberately absent: clocks, input and output, async, and every decision.
+
+pub mod histogram;
+pub mod ids;
+pub mod job;
+pub mod limits;
+pub mod segment;
+pub mod task;
+
+pub use histogram::Histogram;
+pub use ids::{Epoch, JobId, LeaseId, WorkerName};
+pub use job::{Job, JobOptions, JobSpec, JobState, OnError, Tally, Timestamp};
+pub use limits::Limits;
+pub use segment::{InputSegment, Outcomes, ResultSegment};
+pub use task::{TaskError, Verdict};

@@ -1,0 +1,194 @@
+//! The jobs that a pool knows: what is left of each, and whose turn it is.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::Lease;
+use super::chunking::TaskTime;
+use crate::model::JobId;
+
+/// A pool knows so many jobs at most; the store lists the others when there is room.
+const MOST_JOBS: usize = 8192;
+/// Jobs of one priority take turns of so much worker time, so that workers do not change function all the time.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What a pool must know of a job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobBrief {
+    /// Its identifier.
+    pub id: JobId,
+    /// Its function.
+    pub function: String,
+    /// Jobs of a higher priority go first.
+    pub priority: i32,
+    /// At most so many of its tasks run at once.
+    pub processes: Option<u32>,
+    /// How many of its tasks are neither leased nor done.
+    pub unclaimed: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) brief: JobBrief,
+    /// Leases that no worker has yet.
+    pub(super) held: VecDeque<Lease>,
+    /// How many workers are at work on it.
+    pub(super) busy: u32,
+    /// Whether a claim is under way.
+    pub(super) claiming: bool,
+    /// Tasks that went back to the queue meanwhile: the claim's answer may not know of them.
+    requeued: u64,
+    pub(super) time: TaskTime,
+    cancelled: bool,
+    /// Worker time used, in nanoseconds; the jobs with the fewest turns go first.
+    used_ns: u64,
+}
+
+impl Entry {
+    fn turns(&self) -> u64 {
+        self.used_ns / TURN.as_nanos() as u64
+    }
+
+    fn key(&self) -> Turn {
+        (Reverse(self.brief.priority), self.turns(), self.brief.id)
+    }
+
+    /// How many workers could be at work on it now.
+    pub(super) fn demand(&self) -> u32 {
+        let waiting = self.held.len() as u64 + self.brief.unclaimed;
+        let most = self.brief.processes.unwrap_or(u32::MAX);
+        (u64::from(self.busy) + waiting).min(u64::from(most)) as u32
+    }
+}
+
+type Turn = (Reverse<i32>, u64, JobId);
+
+/// The jobs, by id and by whose turn it is.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    by_id: BTreeMap<JobId, Entry>,
+    turns: BTreeSet<Turn>,
+    /// Whether the store may have runnable jobs that are not here.
+    more: bool,
+    listing: bool,
+}
+
+impl Default for Jobs {
+    /// No jobs, but those that the store may have.
+    fn default() -> Self {
+        Self { by_id: BTreeMap::new(), turns: BTreeSet::new(), more: true, listing: false }
+    }
+}
+
+impl Jobs {
+    /// Adds a job, or tasks to a job that is known. A new job is ahead of those that have had turns.
+    pub(super) fn add(&mut self, brief: JobBrief) {
+        if let Some(entry) = self.by_id.get_mut(&brief.id) {
+            entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
+            return;
+        }
+        if self.by_id.len() >= MOST_JOBS {
+            self.more = true;
+            return;
+        }
+        let peers = self.turns.range((Reverse(brief.priority), 0, JobId::from_bytes([0; 16]))..).next();
+        let turns =
+            peers.filter(|(priority, ..)| priority.0 == brief.priority).map_or(1, |(_, turns, _)| *turns);
+        let used_ns = turns.saturating_sub(1) * TURN.as_nanos() as u64;
+        let (held, time) = (VecDeque::new(), TaskTime::default());
+        let entry =
+            Entry { brief, held, busy: 0, claiming: false, requeued: 0, time, cancelled: false, used_ns };
+        self.turns.insert(entry.key());
+        self.by_id.insert(entry.brief.id, entry);
+    }
+
+    /// A list from the store has come in.
+    pub(super) fn listed(&mut self, more: bool) {
+        self.listing = false;
+        self.more |= more;
+    }
+
+    /// Whether the store is to be asked for jobs: there may be others, and there is room.
+    pub(super) fn wants_list(&mut self) -> bool {
+        let wants = self.more && !self.listing && self.by_id.len() < MOST_JOBS / 2;
+        if wants {
+            (self.more, self.listing) = (false, true);
+        }
+        wants
+    }
+
+    /// Notes the answer to a claim; whether its leases are still wanted.
+    pub(super) fn claimed(&mut self, job: JobId, unclaimed: u64) -> bool {
+        let Some(entry) = self.by_id.get_mut(&job) else { return false };
+        entry.claiming = false;
+        entry.brief.unclaimed = unclaimed + std::mem::take(&mut entry.requeued);
+        !entry.cancelled
+    }
+
+    pub(super) fn hold(&mut self, job: JobId, leases: Vec<Lease>) {
+        if let Some(entry) = self.by_id.get_mut(&job) {
+            entry.held.extend(leases);
+        }
+    }
+
+    pub(super) fn observe(&mut self, job: JobId, count: u32, elapsed: Duration) {
+        let Some(entry) = self.by_id.get_mut(&job) else { return };
+        entry.time.observe(count, elapsed);
+        let before = entry.key();
+        entry.used_ns += elapsed.as_nanos() as u64;
+        let after = entry.key();
+        if before != after {
+            self.turns.remove(&before);
+            self.turns.insert(after);
+        }
+    }
+
+    /// A worker has nothing of this job any more.
+    pub(super) fn leave(&mut self, job: JobId) {
+        if let Some(entry) = self.by_id.get_mut(&job) {
+            entry.busy = entry.busy.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn requeued(&mut self, job: JobId, count: u32) {
+        if let Some(entry) = self.by_id.get_mut(&job).filter(|entry| !entry.cancelled) {
+            entry.brief.unclaimed += u64::from(count);
+            entry.requeued += if entry.claiming { u64::from(count) } else { 0 };
+        }
+    }
+
+    /// Takes no more of this job; gives the leases that no worker has.
+    pub(super) fn cancel(&mut self, job: JobId) -> Vec<Lease> {
+        let Some(entry) = self.by_id.get_mut(&job) else { return Vec::new() };
+        entry.cancelled = true;
+        entry.brief.unclaimed = 0;
+        entry.held.drain(..).collect()
+    }
+
+    pub(super) fn remove(&mut self, job: JobId) {
+        if let Some(entry) = self.by_id.remove(&job) {
+            self.turns.remove(&entry.key());
+        }
+    }
+
+    /// All leases that no worker has.
+    pub(super) fn take_held(&mut self) -> Vec<(JobId, Lease)> {
+        let entries = self.by_id.iter_mut();
+        entries.flat_map(|(job, entry)| entry.held.drain(..).map(|lease| (*job, lease))).collect()
+    }
+
+    pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Entry> {
+        self.by_id.get_mut(&job)
+    }
+
+    pub(super) fn get(&self, job: JobId) -> Option<&Entry> {
+        self.by_id.get(&job)
+    }
+
+    /// The jobs that could use a worker, in the order of their turns.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = (JobId, &Entry)> {
+        let entries = self.turns.iter().filter_map(|(.., id)| Some((*id, self.by_id.get(id)?)));
+        entries.filter(|(_, entry)| entry.demand() > 0)
+    }
+}

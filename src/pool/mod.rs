@@ -1,0 +1,284 @@
+//! The decisions of one node, pure: events in, commands out. Which job a worker serves next, how large its chunks
+//! are, which workers to start and to end.
+//!
+//! Imports `model`. Deliberately absent: clocks (callers give `now`), randomness, input and output, payload bytes.
+//! Every command is answered by an event, failures too.
+
+pub mod blame;
+mod chunking;
+mod jobs;
+mod schedule;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::model::{JobId, LeaseId, WorkerName};
+pub use jobs::JobBrief;
+use jobs::Jobs;
+pub use workers::{Lease, WorkerId, WorkerState};
+use workers::{Worker, Workers};
+
+/// Answers that wait to be durable are bounded by this many for each slot; then dispatch pauses.
+const UNSETTLED_PER_SLOT: usize = 32;
+/// A function whose worker failed to start is tried again after this long, then twice as long …
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+/// … and so on, up to 25.6 s.
+const MOST_DOUBLINGS: u32 = 8;
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Jobs with tasks to run, new ones or more of old ones; `more` if the store has others behind them.
+    Jobs {
+        /// The jobs.
+        jobs: Vec<JobBrief>,
+        /// Whether the store may hold runnable jobs that are not among them.
+        more: bool,
+    },
+    /// The answer to [`Command::Claim`].
+    Claimed {
+        /// The job.
+        job: JobId,
+        /// The leases, in order.
+        leases: Vec<Lease>,
+        /// How many of its tasks are neither leased nor done.
+        unclaimed: u64,
+    },
+    /// A worker runs as a process and is warm.
+    Ready(WorkerId),
+    /// The next `count` tasks of a worker's first lease have left it: answered, or lost with the worker. What became
+    /// of them is on its way to the store and will be [`Event::Settled`].
+    Left {
+        /// The worker.
+        worker: WorkerId,
+        /// How many tasks.
+        count: u32,
+        /// How long the worker was at work on them, if they were answered.
+        elapsed: Option<Duration>,
+    },
+    /// A worker has ended, and nothing of it is left, no lease either.
+    Gone(WorkerId),
+    /// A fenced write has been answered: the result of `count` tasks is durable, or they are back in the queue.
+    Settled {
+        /// The job.
+        job: JobId,
+        /// How many tasks went back to the queue.
+        requeued: u32,
+        /// Whether the job has ended, or is gone.
+        ended: bool,
+    },
+    /// Someone wants the job to end: what it runs is to be stopped.
+    Cancelled(JobId),
+    /// So many slots from now on.
+    Resize(u32),
+    /// Someone wants this worker to end.
+    End(WorkerId),
+    /// Take no more work; end every worker when its chunk is done.
+    Drain,
+    /// End every worker now.
+    Interrupt,
+    /// Time has passed: [`Pool::next_deadline`] is reached.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Ask the store for jobs; answered by [`Event::Jobs`].
+    ListJobs,
+    /// Ask the store for leases; answered by [`Event::Claimed`].
+    Claim {
+        /// The job.
+        job: JobId,
+        /// At most so many chunks …
+        chunks: u32,
+        /// … of so many tasks.
+        max_tasks: u32,
+    },
+    /// Start a worker; answered by [`Event::Ready`] or [`Event::Gone`].
+    Spawn {
+        /// Its identity.
+        worker: WorkerId,
+        /// Its name.
+        name: WorkerName,
+        /// The function that it serves.
+        function: String,
+    },
+    /// Send a leased chunk to a worker; answered by [`Event::Left`].
+    Send {
+        /// The worker.
+        worker: WorkerId,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Give a lease that was not sent back to the store; answered by [`Event::Settled`].
+    Release {
+        /// The lease.
+        lease: Lease,
+        /// Its job.
+        job: JobId,
+    },
+    /// Let a worker end when it has answered what it has; answered by [`Event::Gone`].
+    Finish(WorkerId),
+    /// End a worker; answered by [`Event::Gone`].
+    Stop(WorkerId),
+}
+
+/// The state of one node's decisions.
+#[derive(Debug)]
+pub struct Pool {
+    slots: u32,
+    draining: bool,
+    jobs: Jobs,
+    workers: Workers,
+    /// The functions whose last worker failed to start.
+    failed_starts: BTreeMap<String, FailedStarts>,
+    /// Answers sent to the store that it has not answered.
+    unsettled: usize,
+    commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+struct FailedStarts {
+    in_a_row: u32,
+    /// When it may be tried again, unless that time has come.
+    again_at: Option<Instant>,
+}
+
+impl Pool {
+    /// A pool of so many slots that knows no jobs; it asks for them first.
+    pub fn new(slots: u32) -> Self {
+        Self {
+            slots,
+            draining: false,
+            jobs: Jobs::default(),
+            workers: Workers::default(),
+            failed_starts: BTreeMap::new(),
+            unsettled: 0,
+            commands: Vec::new(),
+        }
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Whether no worker is left.
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// The workers by identity, with their names and what they do.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, WorkerName, &str, &WorkerState)> {
+        self.workers.iter().map(|(id, worker)| (*id, worker.name, worker.function.as_str(), &worker.state))
+    }
+
+    /// When [`Event::Tick`] is wanted next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.failed_starts.values().filter_map(|failed| failed.again_at).min()
+    }
+
+    /// Takes in what happened and gives what is to be done.
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Command> {
+        self.apply(event, now);
+        self.schedule(now);
+        std::mem::take(&mut self.commands)
+    }
+
+    fn apply(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Jobs { jobs, more } => {
+                jobs.into_iter().for_each(|job| self.jobs.add(job));
+                self.jobs.listed(more);
+            }
+            Event::Claimed { job, leases, unclaimed } => self.claimed(job, leases, unclaimed),
+            Event::Ready(id) => self.ready(id),
+            Event::Left { worker, count, elapsed } => self.left(worker, count, elapsed),
+            Event::Gone(id) => self.gone(id, now),
+            Event::Settled { job, requeued, ended } => self.settled(job, requeued, ended),
+            Event::Cancelled(job) => self.cancelled(job),
+            Event::Resize(slots) => self.slots = slots,
+            Event::End(id) => self.stop(id),
+            Event::Drain => self.drain(),
+            Event::Interrupt => {
+                self.drain();
+                self.workers.ids().into_iter().for_each(|id| self.stop(id));
+            }
+            Event::Tick => {
+                for failed in self.failed_starts.values_mut() {
+                    failed.again_at.take_if(|at| *at <= now);
+                }
+            }
+        }
+    }
+
+    fn claimed(&mut self, job: JobId, leases: Vec<Lease>, unclaimed: u64) {
+        let wanted = self.jobs.claimed(job, if leases.is_empty() { 0 } else { unclaimed });
+        if wanted && !self.draining {
+            self.jobs.hold(job, leases);
+        } else {
+            leases.into_iter().for_each(|lease| self.release(lease, job));
+        }
+    }
+
+    fn ready(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        self.failed_starts.remove(&worker.function);
+        if worker.state == WorkerState::Starting {
+            worker.state = WorkerState::Idle;
+        }
+    }
+
+    fn left(&mut self, id: WorkerId, count: u32, elapsed: Option<Duration>) {
+        self.unsettled += 1;
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some((job, finished)) = worker.left(count) else { return };
+        if let Some(elapsed) = elapsed {
+            self.jobs.observe(job, count, elapsed);
+        }
+        if finished {
+            self.jobs.leave(job);
+        }
+    }
+
+    fn gone(&mut self, id: WorkerId, now: Instant) {
+        let Some(worker) = self.workers.remove(id) else { return };
+        if !worker.served {
+            let failures = self.failed_starts.get(&worker.function).map_or(0, |failed| failed.in_a_row);
+            let again_at = now + FIRST_BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS));
+            let failed = FailedStarts { in_a_row: failures + 1, again_at: Some(again_at) };
+            self.failed_starts.insert(worker.function, failed);
+        }
+    }
+
+    fn settled(&mut self, job: JobId, requeued: u32, ended: bool) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        if ended { self.jobs.remove(job) } else { self.jobs.requeued(job, requeued) }
+    }
+
+    fn cancelled(&mut self, job: JobId) {
+        let held = self.jobs.cancel(job);
+        held.into_iter().for_each(|lease| self.release(lease, job));
+        self.workers.serving(job).into_iter().for_each(|id| self.stop(id));
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        for (job, lease) in self.jobs.take_held() {
+            self.release(lease, job);
+        }
+    }
+
+    fn release(&mut self, lease: Lease, job: JobId) {
+        self.unsettled += 1;
+        self.commands.push(Command::Release { lease, job });
+    }
+
+    fn stop(&mut self, id: WorkerId) {
+        if self.workers.get_mut(id).is_some_and(Worker::end) {
+            self.commands.push(Command::Stop(id));
+        }
+    }
+}

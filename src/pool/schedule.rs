@@ -1,0 +1,173 @@
+//! Who works on what. Slots are shared out among the jobs in the order of their turns, one each round; then idle
+//! workers get chunks, claims are made for those that will need some, and workers are started and ended to match.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::workers::{WorkerId, WorkerState};
+use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
+use crate::model::JobId;
+
+/// How many slots each job is to have, in the order of their turns.
+type Shares = Vec<(JobId, u32)>;
+
+impl Pool {
+    pub(super) fn schedule(&mut self, now: Instant) {
+        self.end_surplus();
+        if self.draining {
+            return;
+        }
+        if self.jobs.wants_list() {
+            self.commands.push(Command::ListJobs);
+        }
+        let shares = self.share_out();
+        if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
+            self.dispatch(&shares);
+            self.pipeline();
+        }
+        self.claim(&shares);
+        self.staff(&shares, now);
+    }
+
+    /// Ends idle workers above the slots; all of them when draining. Busy ones end here when they become idle.
+    fn end_surplus(&mut self) {
+        let most = if self.draining { 0 } else { self.slots as usize };
+        let ending = self.workers.iter().filter(|(_, worker)| worker.is_ending()).count();
+        let surplus = (self.workers.len() - ending).saturating_sub(most);
+        let idle: Vec<WorkerId> = self.workers.idle().map(|(id, _)| id).rev().take(surplus).collect();
+        idle.into_iter().for_each(|id| self.finish(id));
+    }
+
+    fn finish(&mut self, id: WorkerId) {
+        if self.workers.get_mut(id).is_some_and(super::Worker::end) {
+            self.commands.push(Command::Finish(id));
+        }
+    }
+
+    /// Shares the slots out, one a round to each job that can use one more.
+    fn share_out(&self) -> Shares {
+        let first = self.jobs.in_turn().take(self.slots as usize);
+        let mut shares: Vec<(JobId, u32, u32)> = first.map(|(id, entry)| (id, 0, entry.demand())).collect();
+        let top = shares.first().and_then(|(id, ..)| self.jobs.get(*id)).map(|entry| entry.brief.priority);
+        let mut left = self.slots;
+        // The highest priority takes all it can use before the next one gets any.
+        let priority_of = |id: &JobId| self.jobs.get(*id).map(|entry| entry.brief.priority);
+        let mut priority = top;
+        while left > 0 && priority.is_some() {
+            let mut given = false;
+            for (id, share, demand) in &mut shares {
+                if left > 0 && share < demand && priority_of(id) == priority {
+                    (*share, left, given) = (*share + 1, left - 1, true);
+                }
+            }
+            if !given {
+                priority = shares
+                    .iter()
+                    .filter_map(|(id, ..)| priority_of(id))
+                    .filter(|p| Some(*p) < priority)
+                    .max();
+            }
+        }
+        shares.into_iter().map(|(id, share, _)| (id, share)).filter(|(_, share)| *share > 0).collect()
+    }
+
+    /// Gives held chunks to idle workers, to the jobs below their share.
+    fn dispatch(&mut self, shares: &Shares) {
+        for (job, share) in shares {
+            while let Some((worker, lease)) = self.next_dispatch(*job, *share) {
+                self.send(worker, *job, lease);
+            }
+        }
+    }
+
+    fn next_dispatch(&mut self, job: JobId, share: u32) -> Option<(WorkerId, Lease)> {
+        let entry = self.jobs.get_mut(job).filter(|entry| entry.busy < share && !entry.held.is_empty())?;
+        let function = entry.brief.function.as_str();
+        let (worker, _) = self.workers.idle().find(|(_, worker)| worker.function == function)?;
+        entry.busy += 1;
+        Some((worker, entry.held.pop_front()?))
+    }
+
+    fn send(&mut self, worker: WorkerId, job: JobId, lease: Lease) {
+        let Some(entry) = self.workers.get_mut(worker) else { return };
+        entry.served = true;
+        match &mut entry.state {
+            WorkerState::Busy { leases, .. } => leases.push_back(lease),
+            state => *state = WorkerState::Busy { job, leases: [lease].into() },
+        }
+        self.commands.push(Command::Send { worker, lease: lease.id });
+    }
+
+    /// Puts a second chunk into the pipes of workers whose tasks are short, so that they need not wait for it.
+    fn pipeline(&mut self) {
+        let single = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
+            WorkerState::Busy { job, leases } if leases.len() == 1 => Some((*id, *job)),
+            _ => None,
+        };
+        let candidates: Vec<(WorkerId, JobId)> = self.workers.iter().filter_map(single).collect();
+        for (worker, job) in candidates {
+            let Some(entry) = self.jobs.get_mut(job) else { continue };
+            if let Some(lease) = entry.time.pipelines().then(|| entry.held.pop_front()).flatten() {
+                self.send(worker, job, lease);
+            }
+        }
+    }
+
+    /// Claims as many chunks as the job's workers will need next.
+    fn claim(&mut self, shares: &Shares) {
+        for (job, share) in shares {
+            let Some(entry) = self.jobs.get_mut(*job) else { continue };
+            let idle = share.saturating_sub(entry.busy);
+            let depth = if entry.time.pipelines() { 2 } else { 1 };
+            let wanted = idle + depth * (*share).min(entry.busy + idle);
+            let chunks = wanted.saturating_sub(entry.held.len() as u32);
+            if chunks == 0 || entry.claiming || entry.brief.unclaimed == 0 {
+                continue;
+            }
+            entry.claiming = true;
+            let max_tasks = entry.time.next_chunk(entry.brief.unclaimed, *share);
+            self.commands.push(Command::Claim { job: *job, chunks, max_tasks });
+        }
+    }
+
+    /// Starts and ends workers so that each function has as many as its jobs have slots.
+    fn staff(&mut self, shares: &Shares, now: Instant) {
+        let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+        for (job, share) in shares {
+            let Some(entry) = self.jobs.get(*job) else { continue };
+            *wanted.entry(entry.brief.function.clone()).or_default() += i64::from(*share);
+        }
+        let mut freeing = 0;
+        for (_, worker) in self.workers.iter() {
+            if worker.is_ending() {
+                freeing += 1;
+            } else {
+                *wanted.entry(worker.function.clone()).or_default() -= 1;
+            }
+        }
+        for (function, missing) in &wanted {
+            let again_at = self.failed_starts.get(function).and_then(|failed| failed.again_at);
+            for _ in 0..if again_at.is_some_and(|at| at > now) { 0 } else { *missing } {
+                if self.workers.len() < self.slots as usize {
+                    self.spawn(function.clone());
+                } else if freeing > 0 {
+                    freeing -= 1;
+                } else if !self.evict(&wanted) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, function: String) {
+        let (worker, name) = self.workers.add(function.clone());
+        self.commands.push(Command::Spawn { worker, name, function });
+    }
+
+    /// Ends an idle worker of a function that has more than it needs; its slot is free once it is gone.
+    fn evict(&mut self, wanted: &BTreeMap<String, i64>) -> bool {
+        let surplus = |function: &String| wanted.get(function).is_some_and(|missing| *missing < 0);
+        let idle = self.workers.idle().find(|(_, worker)| surplus(&worker.function)).map(|(id, _)| id);
+        idle.map(|id| self.finish(id)).is_some()
+    }
+}

@@ -1,0 +1,157 @@
+//! The workers of a pool and what each is doing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use crate::model::{JobId, LeaseId, WorkerName};
+
+/// One worker process; never used again, so that what is said of an earlier worker of the same name is told apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct WorkerId(pub u64);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A lease, without its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// Its identity.
+    pub id: LeaseId,
+    /// The index of the first task that has no answer.
+    pub first: u64,
+    /// How many tasks have none.
+    pub count: u32,
+    /// Which attempt this is.
+    pub attempt: u32,
+}
+
+/// What a worker is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerState {
+    /// Its process has been asked for; it takes no work yet.
+    Starting,
+    /// It waits for work.
+    Idle,
+    /// It works on the first of these leases; the others wait in its pipe.
+    Busy {
+        /// The job.
+        job: JobId,
+        /// The leases, never empty.
+        leases: VecDeque<Lease>,
+    },
+    /// It has been told to end.
+    Ending {
+        /// What it was at work on.
+        last: Option<(JobId, VecDeque<Lease>)>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) name: WorkerName,
+    pub(super) function: String,
+    pub(super) state: WorkerState,
+    /// Whether it has had work, so that its end is no failed start.
+    pub(super) served: bool,
+}
+
+impl Worker {
+    /// Takes tasks out of its first lease; gives the job, and whether it has nothing more to do.
+    pub(super) fn left(&mut self, count: u32) -> Option<(JobId, bool)> {
+        let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
+            &mut self.state
+        else {
+            return None;
+        };
+        let job = *job;
+        if let Some(first) = leases.front_mut() {
+            first.first += u64::from(count);
+            first.count = first.count.saturating_sub(count);
+        }
+        leases.pop_front_if(|first| first.count == 0);
+        let finished = leases.is_empty();
+        if finished {
+            let ending = matches!(self.state, WorkerState::Ending { .. });
+            self.state = if ending { WorkerState::Ending { last: None } } else { WorkerState::Idle };
+        }
+        Some((job, finished))
+    }
+
+    /// Puts it into the state of ending; `false` if it was there.
+    pub(super) fn end(&mut self) -> bool {
+        let last = match std::mem::replace(&mut self.state, WorkerState::Idle) {
+            WorkerState::Ending { last } => {
+                self.state = WorkerState::Ending { last };
+                return false;
+            }
+            WorkerState::Busy { job, leases } => Some((job, leases)),
+            WorkerState::Starting | WorkerState::Idle => None,
+        };
+        self.served = true;
+        self.state = WorkerState::Ending { last };
+        true
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.state, WorkerState::Ending { .. })
+    }
+}
+
+/// All workers, in the order of their start.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    all: BTreeMap<WorkerId, Worker>,
+    next_id: u64,
+}
+
+impl Workers {
+    /// Adds a worker that starts, under the lowest free name.
+    pub(super) fn add(&mut self, function: String) -> (WorkerId, WorkerName) {
+        let taken = |number: &u32| self.all.values().any(|worker| worker.name == WorkerName(*number));
+        let free = (1..).find(|number| !taken(number)).unwrap_or(u32::MAX);
+        self.next_id += 1;
+        let (id, name) = (WorkerId(self.next_id), WorkerName(free));
+        self.all.insert(id, Worker { name, function, state: WorkerState::Starting, served: false });
+        (id, name)
+    }
+
+    pub(super) fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.all.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        self.all.remove(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.all.iter()
+    }
+
+    pub(super) fn ids(&self) -> Vec<WorkerId> {
+        self.all.keys().copied().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Those that have tasks of this job.
+    pub(super) fn serving(&self, job: JobId) -> Vec<WorkerId> {
+        let serves =
+            |worker: &Worker| matches!(&worker.state, WorkerState::Busy { job: its, .. } if *its == job);
+        self.all.iter().filter(|(_, worker)| serves(worker)).map(|(id, _)| *id).collect()
+    }
+
+    /// Those that wait for work.
+    pub(super) fn idle(&self) -> impl DoubleEndedIterator<Item = (WorkerId, &Worker)> {
+        let idle = self.all.iter().filter(|(_, worker)| worker.state == WorkerState::Idle);
+        idle.map(|(id, worker)| (*id, worker))
+    }
+}

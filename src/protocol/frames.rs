@@ -1,0 +1,241 @@
+//! The `frames` protocol, both sides of it: messages of one line of JSON, each an object with one key, its kind.
+//!
+//! The server writes `{"run": …}`; the worker writes `ready`, `done` and `failed`, each behind the byte 0x1E
+//! (the record separator of RFC 7464), so that a stray print is never taken for an answer.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::json;
+use crate::model::JobId;
+
+/// The version of the protocol that this server speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The first byte of every protocol line that a worker writes.
+pub const RECORD_SEPARATOR: u8 = 0x1e;
+
+/// Server to worker: run these tasks in order.
+#[derive(Deserialize, Debug)]
+pub struct Run<'a> {
+    /// The job they belong to.
+    pub job: JobId,
+    /// The index of the first.
+    pub index: u64,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Their inputs.
+    #[serde(borrow)]
+    pub inputs: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Request<'a> {
+    #[serde(borrow)]
+    Run(Run<'a>),
+}
+
+impl<'a> Run<'a> {
+    /// Reads the message from a line.
+    pub fn decode(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let Request::Run(run) = serde_json::from_slice(line)?;
+        Ok(run)
+    }
+
+    /// Writes the message with its line break. `lines` are the inputs as segments keep them: as no line holds a
+    /// raw line break, the array is made by turning each line's end into a comma.
+    pub fn encode(message: &mut Vec<u8>, job: JobId, index: u64, attempt: u32, lines: &[u8]) {
+        message.reserve(lines.len() + 128);
+        write!(message, r#"{{"run":{{"job":"{job}","index":{index},"attempt":{attempt},"inputs":["#)
+            .expect("writing to a Vec cannot fail");
+        let start = message.len();
+        message.extend_from_slice(lines);
+        message.pop_if(|last| *last == b'\n');
+        message[start..].iter_mut().for_each(|byte| *byte = if *byte == b'\n' { b',' } else { *byte });
+        message.extend_from_slice(b"]}}\n");
+    }
+}
+
+/// Worker to server: these tasks have their outputs.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Done<'a> {
+    /// The index of the first.
+    pub index: u64,
+    /// Their outputs, in order.
+    #[serde(borrow)]
+    pub outputs: Vec<&'a RawValue>,
+    /// How long each took, in nanoseconds; left out by a worker that does not measure.
+    pub ns: Option<Vec<u64>>,
+}
+
+/// Worker to server: this task has failed.
+#[derive(Deserialize, Serialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Failed<'a> {
+    /// Its index.
+    pub index: u64,
+    /// The error's type in the words of the function's language.
+    #[serde(rename = "type", borrow, default)]
+    pub kind: Option<Cow<'a, str>>,
+    /// What went wrong.
+    #[serde(borrow)]
+    pub message: Cow<'a, str>,
+    /// Where.
+    #[serde(borrow, default)]
+    pub stack: Option<Cow<'a, str>>,
+    /// Whether another attempt may help; yes, unless the worker says no.
+    #[serde(default = "yes")]
+    pub retryable: bool,
+    /// How long it took, in nanoseconds.
+    #[serde(default)]
+    pub ns: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a worker says.
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer<'a> {
+    /// It is warm and takes work.
+    Ready {
+        /// The protocol's version that it speaks.
+        protocol: u32,
+    },
+    /// Outputs.
+    #[serde(borrow)]
+    Done(Done<'a>),
+    /// An error.
+    #[serde(borrow)]
+    Failed(Failed<'a>),
+}
+
+/// A protocol line that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMessage {
+    /// Not a message of the protocol.
+    #[error("not a message of the frames protocol: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// An output nests too deeply.
+    #[error("the output of task {0} nests deeper than 64 arrays and objects")]
+    TooDeep(u64),
+    /// Not one duration for each output.
+    #[error("{outputs} outputs with {durations} durations")]
+    Durations {
+        /// How many outputs.
+        outputs: usize,
+        /// How many durations.
+        durations: usize,
+    },
+}
+
+impl<'a> Answer<'a> {
+    /// Reads an answer from a line, without the record separator before it.
+    pub fn decode(line: &'a [u8]) -> Result<Self, BadMessage> {
+        let answer = serde_json::from_slice(line)?;
+        if let Self::Done(done) = &answer {
+            done.check()?;
+        }
+        Ok(answer)
+    }
+}
+
+impl Done<'_> {
+    fn check(&self) -> Result<(), BadMessage> {
+        let durations = self.ns.as_ref().map_or(self.outputs.len(), Vec::len);
+        if durations != self.outputs.len() {
+            return Err(BadMessage::Durations { outputs: self.outputs.len(), durations });
+        }
+        match self.outputs.iter().position(|output| json::is_too_deep(output.get().as_bytes())) {
+            Some(at) => Err(BadMessage::TooDeep(self.index + at as u64)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the `ready` message.
+pub fn encode_ready(message: &mut Vec<u8>) {
+    message.push(RECORD_SEPARATOR);
+    writeln!(message, r#"{{"ready":{{"protocol":{PROTOCOL_VERSION}}}}}"#)
+        .expect("writing to a Vec cannot fail");
+}
+
+/// Writes a `done` message from outputs joined by commas and durations joined by commas.
+pub fn encode_done(message: &mut Vec<u8>, index: u64, outputs: &[u8], ns: &[u8]) {
+    message.push(RECORD_SEPARATOR);
+    write!(message, r#"{{"done":{{"index":{index},"outputs":["#).expect("writing to a Vec cannot fail");
+    message.extend_from_slice(outputs);
+    message.extend_from_slice(br#"],"ns":["#);
+    message.extend_from_slice(ns);
+    message.extend_from_slice(b"]}}\n");
+}
+
+/// Writes a `failed` message.
+pub fn encode_failed(message: &mut Vec<u8>, failed: &Failed<'_>) {
+    message.push(RECORD_SEPARATOR);
+    message.extend_from_slice(br#"{"failed":"#);
+    serde_json::to_writer(&mut *message, failed).expect("strings and numbers always serialise");
+    message.extend_from_slice(b"}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_reads_back() {
+        let job = "0190b5f7-7c4d-7abc-8def-0123456789ab".parse().unwrap();
+        let mut message = Vec::new();
+        Run::encode(&mut message, job, 7, 2, b"1\n\"a,b\"\n{\"x\": [1, 2]}\n");
+        assert_eq!(message.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let run = Run::decode(&message).unwrap();
+        assert_eq!((run.job, run.index, run.attempt), (job, 7, 2));
+        let inputs: Vec<_> = run.inputs.iter().map(|input| input.get()).collect();
+        assert_eq!(inputs, ["1", "\"a,b\"", "{\"x\": [1, 2]}"]);
+    }
+
+    #[test]
+    fn answers_read_back() {
+        let mut message = Vec::new();
+        encode_done(&mut message, 3, b"1,[2]", b"10,20");
+        assert_eq!(message[0], RECORD_SEPARATOR);
+        let Ok(Answer::Done(done)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
+        assert_eq!((done.index, done.outputs.len(), done.ns), (3, 2, Some(vec![10, 20])));
+
+        message.clear();
+        let (kind, message_text) = (Some("ValueError".into()), "a \"quoted\" word".into());
+        let failed =
+            Failed { index: 9, kind, message: message_text, stack: None, retryable: false, ns: Some(5) };
+        encode_failed(&mut message, &failed);
+        let Ok(Answer::Failed(read)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
+        assert_eq!((read.index, read.message, read.retryable), (9, failed.message, false));
+
+        message.clear();
+        encode_ready(&mut message);
+        assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Ready { protocol: 1 })));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for line in [
+            "",
+            "{}",
+            "[]",
+            r#"{"done":{"index":1}}"#,
+            r#"{"dance":{}}"#,
+            r#"{"done":{"index":-1,"outputs":[]}}"#,
+        ] {
+            assert!(matches!(Answer::decode(line.as_bytes()), Err(BadMessage::Syntax(_))), "{line}");
+        }
+        let short = br#"{"done":{"index":1,"outputs":[1,2],"ns":[1]}}"#;
+        assert!(matches!(Answer::decode(short), Err(BadMessage::Durations { outputs: 2, durations: 1 })));
+        let deep = format!(r#"{{"done":{{"index":4,"outputs":[1,{}1{}]}}}}"#, "[".repeat(65), "]".repeat(65));
+        assert!(matches!(Answer::decode(deep.as_bytes()), Err(BadMessage::TooDeep(5))));
+    }
+}

@@ -1,0 +1,11 @@
+//! Bytes to messages and back, without input or output: JSON values as lines, and the `frames` protocol between
+//! the server and its workers (`docs/protocol.md`).
+//!
+//! Imports `model`. Deliberately absent: processes, sockets, clocks. Everything here is bounded.
+
+pub mod frames;
+pub mod json;
+pub mod lines;
+
+pub use frames::{Answer, BadMessage, Done, Failed, PROTOCOL_VERSION, RECORD_SEPARATOR, Run};
+pub use lines::{LineSplitter, LineTooLong};

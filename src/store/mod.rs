@@ -1,0 +1,239 @@
+//! The truth: jobs, inputs, leases and results, behind one trait that every store fulfils alike.
+//!
+//! Imports `model`. Deliberately absent: decisions (which job, how large a chunk) and clocks; callers give `now`.
+//! Every write about a task is conditional on its lease and this node's epoch, and its name says so. Unless a
+//! verb says otherwise, its answer comes after the write is durable.
+
+pub mod memory;
+pub mod sqlite;
+pub mod watch;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use watch::JobWatch;
+
+use crate::model::{
+    Epoch, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Timestamp,
+};
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room on the disk. Nothing was written.
+    #[error("the disk that holds the data directory is full")]
+    Full,
+    /// A write failed in a way that leaves its fate unknown, or the store has stopped since.
+    #[error("the store has stopped: {0}")]
+    Stopped(String),
+}
+
+/// What a store answers.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// A job to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its identifier, made by the caller.
+    pub id: JobId,
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// How many inputs there are, staged ones and those of the last segments.
+    pub total: u64,
+}
+
+/// What the pool must know of a job with tasks to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RunnableJob {
+    /// Its identifier.
+    pub id: JobId,
+    /// What was asked for.
+    pub spec: JobSpec,
+    /// How many of its tasks are neither leased nor done.
+    pub unclaimed: u64,
+}
+
+/// Asks for leases on a job's next tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// At most so many chunks …
+    pub chunks: u32,
+    /// … of at most so many tasks each.
+    pub max_tasks: u32,
+}
+
+/// A leased run of consecutive tasks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chunk {
+    /// The lease to answer under.
+    pub lease: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// The index of its first task.
+    pub first: u64,
+    /// How many tasks it has.
+    pub count: u32,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// The inputs, a line each.
+    pub inputs: Bytes,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Claimed {
+    /// The chunks, fewer than asked for when there are no more.
+    pub chunks: Vec<Chunk>,
+    /// How many tasks of the job are still neither leased nor done.
+    pub unclaimed: u64,
+}
+
+/// The final outcomes of a lease's next tasks.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Completion {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// The index of the first task answered: the first of the lease that was not.
+    pub first: u64,
+    /// The attempt that was made.
+    pub attempt: u32,
+    /// The worker's name.
+    pub worker: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Durations and failures.
+    pub outcomes: Outcomes,
+    /// Outputs and errors, a line each.
+    pub lines: Bytes,
+    /// How long the worker was at work on them, in nanoseconds.
+    pub busy_ns: u64,
+    /// The CPU time it used for them, in nanoseconds.
+    pub cpu_ns: u64,
+    /// The most memory it held so far, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// How tasks go back to the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Requeue {
+    /// As they were: the loss was ours.
+    AsBefore,
+    /// Each in a chunk of its own, uncharged: one of them, nobody knows which, ended the worker.
+    Alone,
+    /// Charged: the attempt was theirs. Each in a chunk of its own.
+    Charged,
+}
+
+/// Gives tasks of a lease back without an outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Release {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The job.
+    pub job: JobId,
+    /// The index of the first: the first of the lease without an answer.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// How they go back.
+    pub how: Requeue,
+}
+
+/// What became of a fenced write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Whether the lease still held; if not, nothing was written.
+    pub held: bool,
+    /// The job's state after it; `None` if the job is gone.
+    pub state: Option<JobState>,
+}
+
+/// The order of a job's results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// The first-in-first-out queue, by `seq`.
+    Completion,
+    /// By index, as far as all before it have ended.
+    Input,
+}
+
+/// Which jobs to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct JobFilter {
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this function.
+    pub function: Option<String>,
+    /// With this label.
+    pub label: Option<(String, String)>,
+}
+
+/// What became of a delete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deleted {
+    /// The job is forgotten.
+    Yes,
+    /// There is no such job.
+    Unknown,
+    /// It has not ended.
+    NotEnded(JobState),
+}
+
+/// A store of jobs.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The epoch of this start.
+    fn epoch(&self) -> Epoch;
+
+    /// Keeps inputs of a job that is not submitted yet; nobody sees them. Answers before they are durable.
+    async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()>;
+
+    /// Drops what was staged for a job that will not be submitted.
+    async fn unstage(&self, job: JobId) -> StoreResult<()>;
+
+    /// Accepts a job with its last inputs, and all that were staged before.
+    async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job>;
+
+    /// The job, if there is one.
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>>;
+
+    /// Jobs, newest first, older than `before`, at most `limit`; without their workers.
+    async fn jobs(&self, filter: JobFilter, before: Option<JobId>, limit: u32) -> StoreResult<Vec<Job>>;
+
+    /// Segments that hold the results behind the first `after` of this order; the first of them may begin before.
+    /// At least one if there is any, and no more once they hold `limit` results or about a megabyte.
+    async fn results(
+        &self,
+        id: JobId,
+        order: Order,
+        after: u64,
+        limit: u64,
+    ) -> StoreResult<Vec<ResultSegment>>;
+
+    /// Wakes after each commit that changes this job.
+    fn watch(&self, id: JobId) -> JobWatch;
+
+    /// Jobs with tasks to run, by priority and then age, behind `after`, at most `limit`.
+    async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>>;
+
+    /// Leases the next tasks of a job, those to be tried again first. Answers before it is durable: a lease that
+    /// a crash forgets is a task that runs again.
+    async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed>;
+
+    /// Keeps final outcomes, if the lease still holds.
+    async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt>;
+
+    /// Takes tasks back, if the lease still holds.
+    async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt>;
+
+    /// Cancels every task that is not leased; leased ones end by [`Self::complete_if_leased`] or
+    /// [`Self::release_if_leased`]. Answers the job, or `None` if there is none. A job that has ended stays as it is.
+    async fn cancel(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>>;
+
+    /// Forgets a job that has ended.
+    async fn delete(&self, id: JobId) -> StoreResult<Deleted>;
+}

@@ -1,0 +1,216 @@
+//! Chunks go out under leases and come back as results, or go back to the queue.
+
+use rusqlite::{OptionalExtension, Result, params};
+
+use super::rows::{self, Progress};
+use super::writer::Writer;
+use crate::model::{Histogram, JobId, JobState, LeaseId, OnError, Timestamp};
+use crate::store::{Chunk, Claim, Claimed, Completion, Receipt, Release, Requeue};
+
+/// Consecutive tasks that wait for another run.
+struct Retry {
+    first: u64,
+    count: u32,
+    attempt: u32,
+    alone: bool,
+}
+
+impl Writer {
+    pub(super) fn claim(&mut self, claim: Claim, now: Timestamp) -> Result<Claimed> {
+        let Some(mut progress) = self.progress(claim.job)? else { return Ok(Claimed::default()) };
+        if !progress.state.is_runnable() {
+            return Ok(Claimed::default());
+        }
+        let mut chunks = Vec::new();
+        while chunks.len() < claim.chunks as usize {
+            let next = match self.claim_retry(claim)? {
+                Some(chunk) => Some(chunk),
+                None => self.claim_next(claim, &mut progress)?,
+            };
+            let Some(chunk) = next else { break };
+            chunks.push(chunk);
+        }
+        let unclaimed = progress.total - progress.next_index + self.waiting_retries(claim.job)?;
+        if !chunks.is_empty() {
+            self.note_claim(claim.job, &progress, now)?;
+        }
+        Ok(Claimed { chunks, unclaimed })
+    }
+
+    fn claim_retry(&mut self, claim: Claim) -> Result<Option<Chunk>> {
+        let sql = "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 ORDER BY first LIMIT 1";
+        let mut select = self.conn.prepare_cached(sql)?;
+        let row = select.query_row([claim.job.as_bytes()], |row| {
+            let (first, count) = (rows::u64(row, 0)?, row.get(1)?);
+            Ok(Retry { first, count, attempt: row.get(2)?, alone: row.get(3)? })
+        });
+        let Some(retry) = row.optional()? else { return Ok(None) };
+        drop(select);
+        let most = if retry.alone { 1 } else { retry.count.min(claim.max_tasks) };
+        let Some(chunk) = self.lease(claim.job, retry.first, most, retry.attempt)? else { return Ok(None) };
+        let rest = retry.count - chunk.count;
+        let sql = "UPDATE retries SET first = first + ?3, count = ?4 WHERE job = ?1 AND first = ?2";
+        let sql = if rest == 0 { "DELETE FROM retries WHERE job = ?1 AND first = ?2" } else { sql };
+        let mut update = self.conn.prepare_cached(sql)?;
+        let (job, first) = (claim.job.as_bytes(), retry.first as i64);
+        if rest == 0 {
+            update.execute(params![job, first])?;
+        } else {
+            update.execute(params![job, first, chunk.count, rest])?;
+        }
+        Ok(Some(chunk))
+    }
+
+    fn claim_next(&mut self, claim: Claim, progress: &mut Progress) -> Result<Option<Chunk>> {
+        let left = progress.total - progress.next_index;
+        if left == 0 {
+            return Ok(None);
+        }
+        let most = left.min(u64::from(claim.max_tasks)) as u32;
+        let chunk = self.lease(claim.job, progress.next_index, most, 1)?;
+        progress.next_index += chunk.as_ref().map_or(0, |chunk| u64::from(chunk.count));
+        Ok(chunk)
+    }
+
+    /// Leases up to `most` tasks from `first` on, as far as their segment goes.
+    fn lease(&mut self, job: JobId, first: u64, most: u32, attempt: u32) -> Result<Option<Chunk>> {
+        let Some(segment) = self.segment(job, first)? else { return Ok(None) };
+        let count = most.min(segment.left_from(first));
+        let inputs = segment.cut(first, count);
+        let sql = "INSERT INTO leases (job, first, count, attempt, epoch) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = params![job.as_bytes(), first as i64, count, attempt, self.epoch.0 as i64];
+        self.conn.prepare_cached(sql)?.execute(values)?;
+        let lease = LeaseId(self.conn.last_insert_rowid() as u64);
+        Ok(Some(Chunk { lease, job, first, count, attempt, inputs }))
+    }
+
+    fn waiting_retries(&self, job: JobId) -> Result<u64> {
+        let sql = "SELECT coalesce(sum(count), 0) FROM retries WHERE job = ?1";
+        self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], |row| rows::u64(row, 0))
+    }
+
+    fn note_claim(&mut self, job: JobId, progress: &Progress, now: Timestamp) -> Result<()> {
+        if progress.state == JobState::Queued {
+            self.changed.insert(job);
+        }
+        let sql = "UPDATE jobs SET next_index = ?2, state = 'running', started_at = coalesce(started_at, ?3)
+                   WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute(params![job.as_bytes(), progress.next_index as i64, now.0])?;
+        Ok(())
+    }
+
+    pub(super) fn complete_if_leased(&mut self, done: &Completion, now: Timestamp) -> Result<Receipt> {
+        let count = done.outcomes.count();
+        if !self.shrink_lease(done.lease, done.first, count)? {
+            return self.stale(done.job);
+        }
+        let Some(mut progress) = self.progress(done.job)? else { return self.stale(done.job) };
+        self.insert_results(done, &progress)?;
+        let failed = u64::from(done.outcomes.failed());
+        progress.next_seq += u64::from(count);
+        progress.tally.failed += failed;
+        progress.tally.succeeded += u64::from(count) - failed;
+        progress.task_times.merge(&Histogram::of(done.outcomes.iter().map(|(ns, _)| ns)));
+        self.note_worker(done)?;
+        if failed > 0 && progress.on_error == OnError::Stop && progress.state.is_runnable() {
+            self.cancel_unleased(done.job, &mut progress)?;
+        }
+        self.save(done.job, progress, now)
+    }
+
+    fn insert_results(&self, done: &Completion, progress: &Progress) -> Result<()> {
+        let sql = "INSERT INTO results
+                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            done.job.as_bytes(),
+            progress.next_seq as i64,
+            done.first as i64,
+            done.outcomes.count(),
+            done.attempt,
+            done.worker,
+            done.pid,
+            done.outcomes.as_bytes(),
+            &done.lines[..],
+        ])?;
+        Ok(())
+    }
+
+    fn note_worker(&self, done: &Completion) -> Result<()> {
+        let sql = "INSERT INTO job_workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                   ON CONFLICT (job, node, worker, pid) DO UPDATE SET
+                   tasks = tasks + excluded.tasks, busy_ns = busy_ns + excluded.busy_ns,
+                   cpu_ns = cpu_ns + excluded.cpu_ns, max_rss_bytes = max(max_rss_bytes, excluded.max_rss_bytes)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            done.job.as_bytes(),
+            done.worker,
+            done.pid,
+            self.node,
+            done.outcomes.count(),
+            done.busy_ns as i64,
+            done.cpu_ns as i64,
+            done.max_rss_bytes as i64,
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn release_if_leased(&mut self, release: Release, now: Timestamp) -> Result<Receipt> {
+        let attempt = self.attempt_of(release.lease)?;
+        if !self.shrink_lease(release.lease, release.first, release.count)? {
+            return self.stale(release.job);
+        }
+        let Some(mut progress) = self.progress(release.job)? else { return self.stale(release.job) };
+        if progress.state == JobState::Cancelling {
+            let count = u64::from(release.count);
+            rows::insert_cancelled(&self.conn, release.job, release.first, count, &mut progress)?;
+        } else {
+            let (attempt, alone) = match release.how {
+                Requeue::AsBefore => (attempt, attempt > 1),
+                Requeue::Alone => (attempt, true),
+                Requeue::Charged => (attempt + 1, true),
+            };
+            let sql = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let values = params![release.job.as_bytes(), release.first as i64, release.count, attempt, alone];
+            self.conn.prepare_cached(sql)?.execute(values)?;
+        }
+        self.save(release.job, progress, now)
+    }
+
+    fn attempt_of(&self, lease: LeaseId) -> Result<u32> {
+        let sql = "SELECT attempt FROM leases WHERE id = ?1";
+        let attempt = self.conn.prepare_cached(sql)?.query_row([lease.0 as i64], |row| row.get(0));
+        Ok(attempt.optional()?.unwrap_or(1))
+    }
+
+    /// Takes the next `count` tasks out of the lease; `false` if it does not hold them, for this epoch.
+    fn shrink_lease(&self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+        let values = params![lease.0 as i64, self.epoch.0 as i64, first as i64, count];
+        let sql = "DELETE FROM leases WHERE id = ?1 AND epoch = ?2 AND first = ?3 AND count = ?4";
+        if self.conn.prepare_cached(sql)?.execute(values)? == 1 {
+            return Ok(true);
+        }
+        let sql = "UPDATE leases SET first = first + ?4, count = count - ?4
+                   WHERE id = ?1 AND epoch = ?2 AND first = ?3 AND count > ?4";
+        Ok(self.conn.prepare_cached(sql)?.execute(values)? == 1)
+    }
+
+    fn stale(&self, job: JobId) -> Result<Receipt> {
+        Ok(Receipt { held: false, state: self.progress(job)?.map(|progress| progress.state) })
+    }
+
+    /// Keeps the counts; a job whose every task has its outcome ends.
+    pub(super) fn save(&mut self, job: JobId, mut progress: Progress, now: Timestamp) -> Result<Receipt> {
+        let ended = progress.tally.done() == progress.tally.total && !progress.state.is_final();
+        if ended {
+            progress.state = progress.tally.final_state(progress.on_error);
+            self.hurry = true;
+        }
+        rows::save(&self.conn, job, &progress, ended.then_some(now))?;
+        self.changed.insert(job);
+        Ok(Receipt { held: true, state: Some(progress.state) })
+    }
+
+    pub(super) fn progress(&self, job: JobId) -> Result<Option<Progress>> {
+        self.conn.prepare_cached(Progress::SELECT)?.query_row([job.as_bytes()], Progress::read).optional()
+    }
+}

@@ -1,0 +1,214 @@
+//! The store over an embedded SQLite: one writer thread with group commit, a few readers, WAL, `synchronous=FULL`.
+//!
+//! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
+
+mod control;
+mod lease;
+mod read;
+mod rows;
+mod submit;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, watch as channel};
+
+use super::watch::Watches;
+use super::{
+    Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, NewJob, Order, Receipt, Release, RunnableJob,
+    Store, StoreError, StoreResult,
+};
+use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
+use writer::{Urgency, Writer, WriterHandle};
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// The name of the database in the data directory.
+pub const FILE_NAME: &str = "gristmill.sqlite";
+/// Earlier versions may corrupt a WAL that is reset while another connection commits.
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
+const READERS: usize = 4;
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// SQLite says no.
+    #[error("{0}: {1}")]
+    Sqlite(PathBuf, #[source] rusqlite::Error),
+    /// The schema could not be brought up to date.
+    #[error("{0}: migrating the schema: {1}")]
+    Migrate(PathBuf, #[source] refinery::Error),
+    /// The SQLite linked in is too old.
+    #[error("SQLite {0} may corrupt its log; 3.51.3 or later is needed")]
+    TooOld(&'static str),
+}
+
+/// The store over one database file. Dropping it ends the writer after the writes that wait.
+#[derive(Debug)]
+pub struct SqliteStore {
+    epoch: Epoch,
+    writer: WriterHandle,
+    readers: Arc<Readers>,
+    watches: Watches,
+}
+
+impl SqliteStore {
+    /// Opens or makes the database in `dir`, brings its schema up to date, and begins a new epoch: what an earlier
+    /// start had leased goes back to the queue. `node` names this node in what its workers did.
+    pub fn open(dir: &Path, node: &str, now: Timestamp) -> Result<Self, OpenError> {
+        if rusqlite::version_number() < MIN_SQLITE_VERSION {
+            return Err(OpenError::TooOld(rusqlite::version()));
+        }
+        let path = dir.join(FILE_NAME);
+        let sqlite_error = |error| OpenError::Sqlite(path.clone(), error);
+        let mut conn = Connection::open(&path).map_err(sqlite_error)?;
+        prepare(&conn).map_err(sqlite_error)?;
+        migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
+        let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
+        let readers =
+            (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
+        let watches = Watches::default();
+        let writer = Writer::new(conn, epoch, node.to_owned(), watches.clone()).start();
+        Ok(Self { epoch, writer, readers: Arc::new(Readers::new(readers)), watches })
+    }
+
+    /// Becomes `Some` with the reason when the store has stopped after a failed write; the server must end then.
+    pub fn stopped(&self) -> channel::Receiver<Option<String>> {
+        self.writer.stopped()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.readers.run(query).await.map_err(|error| {
+            tracing::error!(%error, "a read of the store failed");
+            StoreError::Stopped(error.to_string())
+        })
+    }
+}
+
+fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "PRAGMA page_size = 8192;
+         PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 4096;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -16384;
+         PRAGMA temp_store = MEMORY;",
+    )?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.execute_batch("PRAGMA cache_size = -4096; PRAGMA query_only = ON;")?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(conn)
+}
+
+/// Read-only connections, each used by one query at a time.
+#[derive(Debug)]
+struct Readers {
+    free: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl Readers {
+    fn new(connections: Vec<Connection>) -> Self {
+        Self { permits: Semaphore::new(connections.len()), free: Mutex::new(connections) }
+    }
+
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<T> {
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let readers = Arc::clone(self);
+        let run = move || {
+            let conn = readers.lock().pop().expect("there is a connection for each permit");
+            let answer = query(&conn);
+            readers.lock().push(conn);
+            answer
+        };
+        tokio::task::spawn_blocking(run).await.expect("queries do not panic and are not aborted")
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()> {
+        self.writer.write(Urgency::Relaxed, move |w| w.stage(job, &segments)).await
+    }
+
+    async fn unstage(&self, job: JobId) -> StoreResult<()> {
+        self.writer.write(Urgency::Relaxed, move |w| w.unstage(job)).await
+    }
+
+    async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job> {
+        self.writer.write(Urgency::Now, move |w| w.submit(job, segments, now)).await
+    }
+
+    async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.read(move |conn| read::job(conn, id)).await
+    }
+
+    async fn jobs(&self, filter: JobFilter, before: Option<JobId>, limit: u32) -> StoreResult<Vec<Job>> {
+        self.read(move |conn| read::jobs(conn, &filter, before, limit)).await
+    }
+
+    async fn results(
+        &self,
+        id: JobId,
+        order: Order,
+        after: u64,
+        limit: u64,
+    ) -> StoreResult<Vec<ResultSegment>> {
+        self.read(move |conn| read::results(conn, id, order, after, limit)).await
+    }
+
+    fn watch(&self, id: JobId) -> JobWatch {
+        self.watches.watch(id)
+    }
+
+    async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {
+        self.read(move |conn| read::runnable(conn, after, limit)).await
+    }
+
+    async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {
+        self.writer.write(Urgency::Relaxed, move |w| w.claim(claim, now)).await
+    }
+
+    async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt> {
+        let urgency = if self.watches.is_watched(done.job) { Urgency::Now } else { Urgency::Soon };
+        self.writer.write(urgency, move |w| w.complete_if_leased(&done, now)).await
+    }
+
+    async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt> {
+        self.writer.write(Urgency::Soon, move |w| w.release_if_leased(release, now)).await
+    }
+
+    async fn cancel(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>> {
+        self.writer.write(Urgency::Now, move |w| w.cancel(id, now)).await
+    }
+
+    async fn delete(&self, id: JobId) -> StoreResult<Deleted> {
+        self.writer.write(Urgency::Now, move |w| w.delete(id)).await
+    }
+}

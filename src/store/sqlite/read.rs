@@ -1,0 +1,179 @@
+//! What readers ask: jobs, results, and what is there to run.
+
+use bytes::Bytes;
+use rusqlite::types::{ToSql, Value};
+use rusqlite::{Connection, OptionalExtension, Result, Row, params, params_from_iter};
+
+use super::rows;
+use crate::model::job::WorkerShare;
+use crate::model::segment::ResultBody;
+use crate::model::{Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally, Timestamp};
+use crate::store::{JobFilter, Order, RunnableJob};
+
+/// One answer holds about so many bytes of results.
+const PAGE_BYTES: usize = 1 << 20;
+
+const JOB: &str = "SELECT id, function, name, labels, options, state, total, succeeded, failed, cancelled,
+    created_at, started_at, finished_at, task_times FROM jobs";
+
+pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<Job>> {
+    let sql = format!("{JOB} WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
+    let job = conn.prepare_cached(&sql)?.query_row([id.as_bytes()], read_job).optional()?;
+    job.map(|job| Ok(Job { workers: workers(conn, id)?, ..job })).transpose()
+}
+
+pub(super) fn jobs(
+    conn: &Connection,
+    filter: &JobFilter,
+    before: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<Job>> {
+    let mut sql = format!("{JOB} WHERE state NOT IN ('staging', 'deleted')");
+    let mut values: Vec<Value> = Vec::new();
+    let mut and = |condition: &str, value: Value| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+        values.push(value);
+    };
+    if let Some(before) = before {
+        and("id < ?", before.as_bytes().to_vec().into());
+    }
+    if let Some(state) = filter.state {
+        and("state = ?", state.as_str().to_owned().into());
+    }
+    if let Some(function) = &filter.function {
+        and("function = ?", function.clone().into());
+    }
+    if let Some((key, value)) = &filter.label {
+        and("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ?", key.clone().into());
+        and("value = ?)", value.clone().into());
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    values.push(limit.into());
+    conn.prepare_cached(&sql)?.query_map(params_from_iter(values), read_job)?.collect()
+}
+
+fn read_job(row: &Row<'_>) -> Result<Job> {
+    let spec = JobSpec {
+        function: row.get(1)?,
+        name: row.get(2)?,
+        labels: rows::from_json(row, 3)?,
+        options: rows::from_json(row, 4)?,
+    };
+    let (total, succeeded) = (rows::u64(row, 6)?, rows::u64(row, 7)?);
+    let tally = Tally { total, succeeded, failed: rows::u64(row, 8)?, cancelled: rows::u64(row, 9)? };
+    Ok(Job {
+        id: rows::job_id(row, 0)?,
+        spec,
+        state: rows::state(row, 5)?,
+        tally,
+        created_at: Timestamp(row.get(10)?),
+        started_at: rows::time(row, 11)?,
+        finished_at: rows::time(row, 12)?,
+        task_times: rows::histogram(row, 13)?,
+        workers: Vec::new(),
+    })
+}
+
+fn workers(conn: &Connection, id: JobId) -> Result<Vec<WorkerShare>> {
+    let sql =
+        "SELECT worker, node, pid, tasks, busy_ns, cpu_ns, max_rss_bytes FROM job_workers WHERE job = ?1
+               ORDER BY node, length(worker), worker, pid";
+    let mut select = conn.prepare_cached(sql)?;
+    let read = select.query_map([id.as_bytes()], |row| {
+        Ok(WorkerShare {
+            worker: row.get(0)?,
+            node: row.get(1)?,
+            pid: row.get(2)?,
+            tasks: rows::u64(row, 3)?,
+            busy_ns: rows::u64(row, 4)?,
+            cpu_ns: rows::u64(row, 5)?,
+            max_rss_bytes: rows::u64(row, 6)?,
+        })
+    })?;
+    read.collect()
+}
+
+pub(super) fn results(
+    conn: &Connection,
+    id: JobId,
+    order: Order,
+    after: u64,
+    limit: u64,
+) -> Result<Vec<ResultSegment>> {
+    // The column that the order runs by, and the value in it of the first result wanted.
+    let (column, from) = match order {
+        Order::Completion => ("first_seq", after + 1),
+        Order::Input => ("first_index", after),
+    };
+    let sql = format!(
+        "SELECT first_seq, first_index, count, attempt, worker, pid, outcomes, lines FROM results
+         WHERE job = ?1 AND {column} >= coalesce(
+             (SELECT max({column}) FROM results WHERE job = ?1 AND {column} <= ?2), ?2)
+         ORDER BY {column}"
+    );
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut found = select.query(params![id.as_bytes(), i64::try_from(from).unwrap_or(i64::MAX)])?;
+    let (mut segments, mut next, mut bytes) = (Vec::new(), from, 0);
+    while let Some(row) = found.next()? {
+        let segment = read_segment(row)?;
+        let first = if order == Order::Completion { segment.first_seq } else { segment.first_index };
+        if first > next {
+            break;
+        }
+        let end = first + segment.count;
+        if end <= from {
+            continue;
+        }
+        if let ResultBody::Ran { lines, .. } = &segment.body {
+            bytes += lines.len();
+        }
+        next = end;
+        segments.push(segment);
+        if next - from >= limit || bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(segments)
+}
+
+fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
+    let body = match row.get::<_, Option<String>>(4)? {
+        Some(worker) => ResultBody::Ran {
+            worker,
+            pid: row.get(5)?,
+            outcomes: Outcomes::from_bytes(row.get(6)?),
+            lines: Bytes::from(row.get::<_, Vec<u8>>(7)?),
+        },
+        None => ResultBody::Cancelled,
+    };
+    let (first_seq, first_index, count) = (rows::u64(row, 0)?, rows::u64(row, 1)?, rows::u64(row, 2)?);
+    Ok(ResultSegment { first_seq, first_index, count, attempt: row.get(3)?, body })
+}
+
+pub(super) fn runnable(
+    conn: &Connection,
+    after: Option<(i32, JobId)>,
+    limit: u32,
+) -> Result<Vec<RunnableJob>> {
+    let unclaimed = "total - next_index +
+        (SELECT coalesce(sum(count), 0) FROM retries WHERE retries.job = jobs.id)";
+    let behind = if after.is_some() { "AND (priority < ?2 OR priority = ?2 AND id > ?3)" } else { "" };
+    let sql = format!(
+        "SELECT id, function, name, labels, options, {unclaimed} FROM jobs
+         WHERE state IN ('{}', '{}') {behind} ORDER BY priority DESC, id LIMIT ?1",
+        JobState::Queued,
+        JobState::Running
+    );
+    let read = |row: &Row<'_>| {
+        let (labels, options) = (rows::from_json(row, 3)?, rows::from_json(row, 4)?);
+        let spec = JobSpec { function: row.get(1)?, name: row.get(2)?, labels, options };
+        Ok(RunnableJob { id: rows::job_id(row, 0)?, spec, unclaimed: rows::u64(row, 5)? })
+    };
+    let mut values: Vec<&dyn ToSql> = vec![&limit];
+    let key = after.as_ref().map(|(priority, id)| (priority, id.as_bytes().as_slice()));
+    if let Some((priority, id)) = &key {
+        values.extend([priority as &dyn ToSql, id as &dyn ToSql]);
+    }
+    conn.prepare_cached(&sql)?.query_map(&values[..], read)?.collect()
+}

@@ -1,0 +1,119 @@
+//! Rows to nouns and back.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, Result, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Tally, Timestamp};
+
+/// What a write must know of its job.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) state: JobState,
+    pub(super) on_error: OnError,
+    pub(super) tally: Tally,
+    pub(super) total: u64,
+    pub(super) next_index: u64,
+    pub(super) next_seq: u64,
+    pub(super) task_times: Histogram,
+}
+
+impl Progress {
+    pub(super) const SELECT: &str = "SELECT state, options, total, succeeded, failed, cancelled, next_index,
+        next_seq, task_times FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
+
+    pub(super) fn read(row: &Row<'_>) -> Result<Self> {
+        let tally = Tally {
+            total: u64(row, 2)?,
+            succeeded: u64(row, 3)?,
+            failed: u64(row, 4)?,
+            cancelled: u64(row, 5)?,
+        };
+        Ok(Self {
+            state: state(row, 0)?,
+            on_error: from_json::<JobOptions>(row, 1)?.on_error,
+            tally,
+            total: tally.total,
+            next_index: u64(row, 6)?,
+            next_seq: u64(row, 7)?,
+            task_times: histogram(row, 8)?,
+        })
+    }
+}
+
+/// Keeps the counts and the state.
+pub(super) fn save(
+    conn: &Connection,
+    job: JobId,
+    progress: &Progress,
+    ended: Option<Timestamp>,
+) -> Result<()> {
+    let sql = "UPDATE jobs SET state = ?2, next_index = ?3, next_seq = ?4, succeeded = ?5, failed = ?6,
+               cancelled = ?7, task_times = ?8, finished_at = coalesce(finished_at, ?9) WHERE id = ?1";
+    conn.prepare_cached(sql)?.execute(params![
+        job.as_bytes(),
+        progress.state.as_str(),
+        progress.next_index as i64,
+        progress.next_seq as i64,
+        progress.tally.succeeded as i64,
+        progress.tally.failed as i64,
+        progress.tally.cancelled as i64,
+        progress.task_times.to_bytes(),
+        ended.map(|at| at.0),
+    ])?;
+    Ok(())
+}
+
+/// Adds a segment of cancelled tasks.
+pub(super) fn insert_cancelled(
+    conn: &Connection,
+    job: JobId,
+    first: u64,
+    count: u64,
+    progress: &mut Progress,
+) -> Result<()> {
+    let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt) VALUES (?1, ?2, ?3, ?4, 0)";
+    let values = params![job.as_bytes(), progress.next_seq as i64, first as i64, count as i64];
+    conn.prepare_cached(sql)?.execute(values)?;
+    progress.next_seq += count;
+    progress.tally.cancelled += count;
+    Ok(())
+}
+
+/// SQLite's integers are signed; what we keep in them never is.
+pub(super) fn u64(row: &Row<'_>, at: usize) -> Result<u64> {
+    let number: i64 = row.get(at)?;
+    u64::try_from(number).map_err(|_| Error::IntegralValueOutOfRange(at, number))
+}
+
+pub(super) fn job_id(row: &Row<'_>, at: usize) -> Result<JobId> {
+    row.get(at).map(JobId::from_bytes)
+}
+
+pub(super) fn time(row: &Row<'_>, at: usize) -> Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp))
+}
+
+pub(super) fn state(row: &Row<'_>, at: usize) -> Result<JobState> {
+    let text = row.get_ref(at)?.as_str()?;
+    let known = JobState::ALL.into_iter().find(|state| state.as_str() == text);
+    known.ok_or_else(|| bad_value(at, format!("unknown state {text:?}")))
+}
+
+pub(super) fn histogram(row: &Row<'_>, at: usize) -> Result<Histogram> {
+    Histogram::from_bytes(row.get_ref(at)?.as_blob()?).ok_or_else(|| bad_value(at, "no histogram".into()))
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> Result<T> {
+    let text = row.get_ref(at)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| bad_value(at, error.to_string()))
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain options and string maps always serialise")
+}
+
+fn bad_value(at: usize, why: String) -> Error {
+    Error::FromSqlConversionFailure(at, Type::Text, why.into())
+}

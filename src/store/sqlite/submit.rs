@@ -1,0 +1,154 @@
+//! Inputs come in: staged in parts, then accepted with their job.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, Result, params};
+
+use super::rows;
+use super::writer::Writer;
+use crate::model::{InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
+use crate::store::NewJob;
+
+impl Writer {
+    pub(super) fn stage(&mut self, job: JobId, segments: &[InputSegment]) -> Result<()> {
+        let sql = "INSERT INTO jobs (id, function, labels, options, priority, state, total, created_at)
+                   VALUES (?1, '', '{}', '{}', 0, 'staging', 0, 0) ON CONFLICT DO NOTHING";
+        self.conn.prepare_cached(sql)?.execute([job.as_bytes()])?;
+        self.insert_inputs(job, segments)
+    }
+
+    pub(super) fn unstage(&mut self, job: JobId) -> Result<()> {
+        let sql = "UPDATE jobs SET state = 'deleted' WHERE id = ?1 AND state = 'staging'";
+        self.garbage |= self.conn.prepare_cached(sql)?.execute([job.as_bytes()])? > 0;
+        Ok(())
+    }
+
+    pub(super) fn submit(&mut self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> Result<Job> {
+        self.insert_inputs(job.id, &segments)?;
+        segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
+        let tally = Tally { total: job.total, ..Tally::default() };
+        let state = if job.total == 0 { tally.final_state(OnError::Continue) } else { JobState::Queued };
+        let sql = "INSERT OR REPLACE INTO jobs
+                   (id, function, name, labels, options, priority, state, total, created_at, finished_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let finished_at = state.is_final().then_some(now);
+        let spec = &job.spec;
+        self.conn.prepare_cached(sql)?.execute(params![
+            job.id.as_bytes(),
+            spec.function,
+            spec.name,
+            rows::to_json(&spec.labels),
+            rows::to_json(&spec.options),
+            spec.options.priority,
+            state.as_str(),
+            job.total as i64,
+            now.0,
+            finished_at.map(|at| at.0),
+        ])?;
+        Ok(Job {
+            id: job.id,
+            spec: job.spec,
+            state,
+            tally,
+            created_at: now,
+            started_at: None,
+            finished_at,
+            task_times: crate::model::Histogram::default(),
+            workers: Vec::new(),
+        })
+    }
+
+    fn insert_inputs(&self, job: JobId, segments: &[InputSegment]) -> Result<()> {
+        let sql = "INSERT INTO inputs (job, first, count, lines) VALUES (?1, ?2, ?3, ?4)";
+        let mut insert = self.conn.prepare_cached(sql)?;
+        for segment in segments {
+            insert.execute(params![
+                job.as_bytes(),
+                segment.first as i64,
+                segment.count,
+                &segment.lines[..]
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// The segment that holds the input of task `index`.
+    pub(super) fn segment(&mut self, job: JobId, index: u64) -> Result<Option<&CachedSegment>> {
+        if !self.segments.has(job, index) {
+            let sql = "SELECT first, count, lines FROM inputs WHERE job = ?1 AND first <= ?2
+                       ORDER BY first DESC LIMIT 1";
+            let mut select = self.conn.prepare_cached(sql)?;
+            let row = select.query_row(params![job.as_bytes(), index as i64], |row| {
+                let lines = Bytes::from(row.get::<_, Vec<u8>>(2)?);
+                Ok(InputSegment { first: rows::u64(row, 0)?, count: row.get(1)?, lines })
+            });
+            let Some(segment) = row.optional()? else { return Ok(None) };
+            self.segments.put(job, segment);
+        }
+        Ok(self.segments.get(job, index))
+    }
+}
+
+/// The segments that chunks were last cut from, so that each is read and split once.
+#[derive(Debug, Default)]
+pub(super) struct SegmentCache {
+    segments: VecDeque<CachedSegment>,
+    bytes: usize,
+}
+
+const CACHE_BYTES: usize = 16 << 20;
+const CACHE_SEGMENTS: usize = 64;
+
+/// A segment and where its lines end.
+#[derive(Debug)]
+pub(super) struct CachedSegment {
+    job: JobId,
+    segment: InputSegment,
+    /// For each line the offset behind its line break; made when first cut.
+    ends: std::cell::OnceCell<Vec<u32>>,
+}
+
+impl CachedSegment {
+    fn holds(&self, job: JobId, index: u64) -> bool {
+        let InputSegment { first, count, .. } = self.segment;
+        self.job == job && (first..first + u64::from(count)).contains(&index)
+    }
+
+    /// How many of its tasks begin at `index`.
+    pub(super) fn left_from(&self, index: u64) -> u32 {
+        (self.segment.first + u64::from(self.segment.count) - index) as u32
+    }
+
+    /// The lines of `count` tasks from `index` on, which it must hold.
+    pub(super) fn cut(&self, index: u64, count: u32) -> Bytes {
+        let lines = &self.segment.lines;
+        if count == self.segment.count {
+            return lines.clone();
+        }
+        let ends =
+            self.ends.get_or_init(|| memchr::memchr_iter(b'\n', lines).map(|at| at as u32 + 1).collect());
+        let skip = (index - self.segment.first) as usize;
+        let start = if skip == 0 { 0 } else { ends[skip - 1] };
+        lines.slice(start as usize..ends[skip + count as usize - 1] as usize)
+    }
+}
+
+impl SegmentCache {
+    pub(super) fn put(&mut self, job: JobId, segment: InputSegment) {
+        self.bytes += segment.lines.len();
+        self.segments.push_back(CachedSegment { job, segment, ends: std::cell::OnceCell::new() });
+        while self.segments.len() > CACHE_SEGMENTS || self.bytes > CACHE_BYTES && self.segments.len() > 1 {
+            let old = self.segments.pop_front();
+            self.bytes -= old.map_or(0, |old| old.segment.lines.len());
+        }
+    }
+
+    fn has(&self, job: JobId, index: u64) -> bool {
+        self.get(job, index).is_some()
+    }
+
+    fn get(&self, job: JobId, index: u64) -> Option<&CachedSegment> {
+        self.segments.iter().rev().find(|cached| cached.holds(job, index))
+    }
+}

@@ -1,0 +1,84 @@
+//! Wakes those who wait for a job to change, in this process: one channel a watched job, none for the others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::model::JobId;
+
+/// Who watches which job.
+#[derive(Clone, Debug, Default)]
+pub struct Watches {
+    jobs: Arc<Mutex<HashMap<JobId, watch::Sender<()>>>>,
+}
+
+impl Watches {
+    /// A watch on this job; changes from now on wake it.
+    pub fn watch(&self, job: JobId) -> JobWatch {
+        let changed = self.lock().entry(job).or_default().subscribe();
+        JobWatch { watches: self.clone(), job, changed }
+    }
+
+    /// Whether anyone watches this job.
+    pub fn is_watched(&self, job: JobId) -> bool {
+        self.lock().contains_key(&job)
+    }
+
+    /// Wakes all who watch this job.
+    pub fn wake(&self, job: JobId) {
+        if let Some(sender) = self.lock().get(&job) {
+            sender.send_replace(());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A watch on one job. Dropped, it costs nothing more.
+#[derive(Debug)]
+pub struct JobWatch {
+    watches: Watches,
+    job: JobId,
+    changed: watch::Receiver<()>,
+}
+
+impl JobWatch {
+    /// Waits for the next change since the last call, or since the watch was made.
+    pub async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for JobWatch {
+    fn drop(&mut self) {
+        let mut jobs = self.watches.lock();
+        if jobs.get(&self.job).is_some_and(|sender| sender.receiver_count() == 1) {
+            jobs.remove(&self.job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_wakes_and_goes() {
+        let watches = Watches::default();
+        let job = JobId(uuid::Uuid::from_u128(1));
+        let mut first = watches.watch(job);
+        let second = watches.watch(job);
+        watches.wake(job);
+        first.changed().await;
+        drop(second);
+        assert!(watches.is_watched(job));
+        drop(first);
+        assert!(!watches.is_watched(job));
+        watches.wake(job);
+    }
+}

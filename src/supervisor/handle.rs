@@ -1,0 +1,86 @@
+//! The way to the supervisor, for HTTP and the composition root.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::PoolView;
+use crate::model::{JobId, WorkerName};
+use crate::store::RunnableJob;
+
+/// Which worker is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerSelector {
+    /// By its name.
+    Name(WorkerName),
+    /// By its process id.
+    Pid(u32),
+}
+
+/// What is asked of the supervisor.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Submitted(RunnableJob),
+    Cancelled(JobId),
+    View(oneshot::Sender<PoolView>),
+    Resize(u32, oneshot::Sender<PoolView>),
+    End(WorkerSelector, oneshot::Sender<bool>),
+    Drain,
+    Interrupt,
+}
+
+/// The supervisor has ended; the server is shutting down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the server is shutting down")]
+pub struct Ended;
+
+/// A handle on the running supervisor; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Handle {
+    pub(super) fn new(asks: mpsc::Sender<Ask>) -> Self {
+        Self { asks }
+    }
+
+    /// There is a new job, durable already. If the supervisor has ended, the next start finds it.
+    pub async fn submitted(&self, job: RunnableJob) {
+        drop(self.asks.send(Ask::Submitted(job)).await);
+    }
+
+    /// A job is being cancelled, as the store says: end what it runs.
+    pub async fn cancelled(&self, job: JobId) {
+        drop(self.asks.send(Ask::Cancelled(job)).await);
+    }
+
+    /// The slots and the workers as they are now.
+    pub async fn view(&self) -> Result<PoolView, Ended> {
+        self.ask(Ask::View).await
+    }
+
+    /// So many slots from now on; running tasks go on to their end.
+    pub async fn resize(&self, slots: u32) -> Result<PoolView, Ended> {
+        self.ask(|answer| Ask::Resize(slots, answer)).await
+    }
+
+    /// Ends a worker; `false` if there is none like it. Its task is run again free of charge.
+    pub async fn end_worker(&self, worker: WorkerSelector) -> Result<bool, Ended> {
+        self.ask(|answer| Ask::End(worker, answer)).await
+    }
+
+    /// Takes no more work and ends each worker when its chunk is done.
+    pub async fn drain(&self) {
+        drop(self.asks.send(Ask::Drain).await);
+    }
+
+    /// Ends each worker now.
+    pub async fn interrupt(&self) {
+        drop(self.asks.send(Ask::Interrupt).await);
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Ended> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| Ended)?;
+        answered.await.map_err(|_| Ended)
+    }
+}

@@ -1,0 +1,109 @@
+//! The shell around the pool: one loop that carries events to it and its commands to the store and the workers.
+//!
+//! Imports `model`, `protocol`, `pool`, `store`, `sys`. Deliberately absent: decisions (the pool's) and HTTP. The
+//! loop alone owns the pool, the workers and the payload of leased chunks; others talk to it through [`Handle`].
+
+mod child;
+mod handle;
+mod run;
+mod view;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+pub use handle::{Ended, Handle, WorkerSelector};
+pub use view::{PoolView, RunningTask, WorkerActivity, WorkerView};
+
+use crate::model::{Epoch, JobId, LeaseId, Timestamp};
+use crate::pool::{JobBrief, Pool, WorkerId};
+use crate::store::{Chunk, RunnableJob, Store};
+
+/// Events wait in a queue of this length; worker threads wait when it is full.
+const QUEUE: usize = 1024;
+/// So many jobs are listed from the store at a time.
+const LIST_JOBS: u32 = 1024;
+
+/// How to start the workers of a function.
+#[derive(Clone, Debug)]
+pub struct WorkerCommand {
+    /// The program and its arguments.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: BTreeMap<String, OsString>,
+}
+
+/// What a supervisor needs.
+#[derive(Debug)]
+pub struct Settings {
+    /// This node's name.
+    pub node: String,
+    /// How many slots, and why so many.
+    pub slots: u32,
+    /// Where the number of slots comes from, for people.
+    pub slots_reason: String,
+    /// For each function, how its workers are started.
+    pub functions: BTreeMap<String, WorkerCommand>,
+    /// The lock on the data directory, held by every guard as well.
+    pub lock: OwnedFd,
+    /// How long a worker may take until it is ready.
+    pub start_timeout: Duration,
+    /// How long a worker has from being asked to end to being killed.
+    pub grace: Duration,
+}
+
+/// Starts the supervisor; it runs until it has drained.
+pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
+    let (asks, incoming) = mpsc::channel(QUEUE);
+    let supervisor = Supervisor::new(settings, store, now);
+    let task = tokio::spawn(supervisor.run(incoming));
+    (Handle::new(asks), task)
+}
+
+/// The supervisor's task, which ends when it has drained or the store has stopped.
+pub type Running = tokio::task::JoinHandle<()>;
+
+/// What the pool must know of a job, from what the store knows.
+impl From<RunnableJob> for JobBrief {
+    fn from(job: RunnableJob) -> Self {
+        let RunnableJob { id, spec, unclaimed } = job;
+        let (priority, processes) = (spec.options.priority, spec.options.processes);
+        Self { id, function: spec.function, priority, processes, unclaimed }
+    }
+}
+
+/// What the workers must know of a job.
+#[derive(Clone, Copy, Debug)]
+struct TaskLimits {
+    timeout: Option<Duration>,
+    max_attempts: u32,
+}
+
+/// A worker as the loop knows it.
+#[derive(Debug)]
+struct Member {
+    child: child::Handle,
+    pid: Option<u32>,
+    /// Since when it has been at its next task, or idle.
+    since: Instant,
+    tasks: u64,
+    busy: Duration,
+}
+
+struct Supervisor {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    now: fn() -> Timestamp,
+    epoch: Epoch,
+    pool: Pool,
+    members: BTreeMap<WorkerId, Member>,
+    /// Leased chunks that no worker has yet.
+    chunks: BTreeMap<LeaseId, Chunk>,
+    limits: BTreeMap<JobId, TaskLimits>,
+    pending: run::Pending,
+    events: (mpsc::Sender<(WorkerId, child::Event)>, mpsc::Receiver<(WorkerId, child::Event)>),
+}

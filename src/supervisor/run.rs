@@ -1,0 +1,274 @@
+//! The loop: takes what happened from every side, one at a time, and does what the pool decides.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::child::{self, Assignment, Launch, Order, Settlement};
+use super::handle::Ask;
+use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerSelector};
+use crate::model::{JobId, JobState, LeaseId, Timestamp, WorkerName};
+use crate::pool::{Command, Event, Lease, Pool, WorkerId};
+use crate::store::{
+    Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
+};
+
+/// What the store answers to the loop.
+pub(super) enum Answer {
+    Listed(StoreResult<Vec<RunnableJob>>),
+    Claimed(JobId, StoreResult<Claimed>),
+    Settled { job: JobId, requeued: u32, receipt: StoreResult<Receipt> },
+}
+
+/// Questions that the store has not answered.
+pub(super) type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>;
+
+impl Supervisor {
+    pub(super) fn new(settings: Settings, store: std::sync::Arc<dyn Store>, now: fn() -> Timestamp) -> Self {
+        Self {
+            pool: Pool::new(settings.slots),
+            epoch: store.epoch(),
+            settings,
+            store,
+            now,
+            members: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            pending: Pending::new(),
+            events: mpsc::channel(QUEUE),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        let mut draining = false;
+        self.decide(Event::Tick);
+        while !(draining && self.pool.is_empty() && self.pending.is_empty()) {
+            let deadline = self.pool.next_deadline();
+            let outcome = tokio::select! {
+                Some((worker, event)) = self.events.1.recv() => {
+                    self.child_event(worker, event);
+                    Ok(())
+                }
+                Some(answer) = self.pending.next() => self.answer(answer),
+                Some(ask) = asks.recv() => {
+                    draining |= matches!(ask, Ask::Drain | Ask::Interrupt);
+                    self.ask(ask);
+                    Ok(())
+                }
+                () = sleep_until(deadline) => {
+                    self.decide(Event::Tick);
+                    Ok(())
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the supervisor ends: the store does not answer");
+                return;
+            }
+        }
+    }
+
+    fn decide(&mut self, event: Event) {
+        for command in self.pool.handle(event, Instant::now()) {
+            self.execute(command);
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Submitted(job) => self.add_jobs(vec![job], false),
+            Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
+            // Whoever asked may have gone away; the same below.
+            Ask::View(answer) => drop(answer.send(self.view())),
+            Ask::Resize(slots, answer) => {
+                self.settings.slots_reason = "set while running".into();
+                self.decide(Event::Resize(slots));
+                drop(answer.send(self.view()));
+            }
+            Ask::End(selector, answer) => {
+                let found = self.find(selector);
+                found.into_iter().for_each(|worker| self.decide(Event::End(worker)));
+                let _ = answer.send(found.is_some());
+            }
+            Ask::Drain => self.decide(Event::Drain),
+            Ask::Interrupt => self.decide(Event::Interrupt),
+        }
+    }
+
+    fn find(&self, selector: WorkerSelector) -> Option<WorkerId> {
+        let is_it = |id: WorkerId, its_name: WorkerName| match selector {
+            WorkerSelector::Name(name) => its_name == name,
+            WorkerSelector::Pid(pid) => self.members.get(&id).is_some_and(|member| member.pid == Some(pid)),
+        };
+        self.pool.workers().find(|(id, name, ..)| is_it(*id, *name)).map(|(id, ..)| id)
+    }
+
+    fn add_jobs(&mut self, jobs: Vec<RunnableJob>, more: bool) {
+        for job in &jobs {
+            let options = &job.spec.options;
+            let limits = TaskLimits { timeout: options.timeout, max_attempts: options.max_attempts };
+            self.limits.insert(job.id, limits);
+        }
+        self.decide(Event::Jobs { jobs: jobs.into_iter().map(Into::into).collect(), more });
+    }
+
+    fn child_event(&mut self, worker: WorkerId, event: child::Event) {
+        match event {
+            child::Event::Started { pid } => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.pid = Some(pid);
+                }
+            }
+            child::Event::Ready => self.decide(Event::Ready(worker)),
+            child::Event::Left { settlement, count, elapsed } => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.since = Instant::now();
+                    member.tasks += elapsed.map_or(0, |_| u64::from(count));
+                    member.busy += elapsed.unwrap_or_default();
+                }
+                self.settle(settlement);
+                self.decide(Event::Left { worker, count, elapsed });
+            }
+            child::Event::Gone { not_ready } => {
+                self.members.remove(&worker);
+                if let Some(why) = not_ready {
+                    tracing::warn!(%worker, %why, "a worker did not start");
+                }
+                self.decide(Event::Gone(worker));
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) -> Result<(), StoreError> {
+        match answer {
+            Answer::Listed(jobs) => {
+                let jobs = jobs?;
+                let more = jobs.len() == LIST_JOBS as usize;
+                self.add_jobs(jobs, more);
+            }
+            Answer::Claimed(job, claimed) => {
+                let Claimed { chunks, unclaimed } = claimed?;
+                let leases = chunks.iter().map(lease_of).collect();
+                self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
+                self.decide(Event::Claimed { job, leases, unclaimed });
+            }
+            Answer::Settled { job, requeued, receipt } => {
+                let Receipt { held, state } = receipt?;
+                if !held {
+                    tracing::warn!(%job, "an answer came too late: its lease no longer holds");
+                }
+                let ended = state.is_none_or(JobState::is_final);
+                if ended {
+                    self.limits.remove(&job);
+                }
+                self.decide(Event::Settled { job, requeued: if held { requeued } else { 0 }, ended });
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::ListJobs => {
+                let store = self.store.clone();
+                self.pending
+                    .push(Box::pin(async move { Answer::Listed(store.runnable(None, LIST_JOBS).await) }));
+            }
+            Command::Claim { job, chunks, max_tasks } => {
+                let (store, now) = (self.store.clone(), (self.now)());
+                let claim = Claim { job, chunks, max_tasks };
+                self.pending
+                    .push(Box::pin(async move { Answer::Claimed(job, store.claim(claim, now).await) }));
+            }
+            Command::Spawn { worker, name, function } => self.spawn(worker, name, &function),
+            Command::Send { worker, lease } => self.send(worker, lease),
+            Command::Release { lease, job } => {
+                self.chunks.remove(&lease.id);
+                let Lease { id, first, count, .. } = lease;
+                let release = Release { lease: id, job, first, count, how: Requeue::AsBefore };
+                self.settle(Settlement::Release(release));
+            }
+            Command::Finish(worker) => self.order(worker, Order::Finish),
+            Command::Stop(worker) => self.order(worker, Order::Stop),
+        }
+    }
+
+    fn order(&self, worker: WorkerId, order: Order) {
+        if let Some(member) = self.members.get(&worker) {
+            member.child.order(order);
+        }
+    }
+
+    fn send(&mut self, worker: WorkerId, lease: LeaseId) {
+        let Some(chunk) = self.chunks.remove(&lease) else { return };
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.since = Instant::now();
+        }
+        let TaskLimits { timeout, max_attempts } = self
+            .limits
+            .get(&chunk.job)
+            .copied()
+            .unwrap_or(TaskLimits { timeout: None, max_attempts: chunk.attempt });
+        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts }));
+    }
+
+    fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {
+        let started = self.launch(name, function).and_then(|launch| {
+            let events = self.events.0.clone();
+            child::spawn(worker, launch, events)
+        });
+        match started {
+            Ok(child) => {
+                let (pid, since) = (None, Instant::now());
+                self.members
+                    .insert(worker, Member { child, pid, since, tasks: 0, busy: std::time::Duration::ZERO });
+            }
+            Err(error) => {
+                tracing::warn!(%name, function, %error, "a worker could not be started");
+                self.decide(Event::Gone(worker));
+            }
+        }
+    }
+
+    fn launch(&self, name: WorkerName, function: &str) -> std::io::Result<Launch> {
+        let unknown = || std::io::Error::other(format!("the function {function:?} is not declared any more"));
+        let command = self.settings.functions.get(function).ok_or_else(unknown)?;
+        let mut env = command.env.clone();
+        env.insert("GRISTMILL_WORKER".into(), name.to_string().into());
+        env.insert("GRISTMILL_FUNCTION".into(), function.into());
+        let (lock, argv) = (self.settings.lock.try_clone()?, command.argv.clone());
+        let Settings { start_timeout, grace, .. } = self.settings;
+        Ok(Launch { name, argv, env, lock, start_timeout, grace })
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
+        let (store, now) = (self.store.clone(), (self.now)());
+        self.pending.push(match settlement {
+            Settlement::Complete(done) => Box::pin(async move {
+                let job = done.job;
+                let receipt = store.complete_if_leased(done, now).await;
+                Answer::Settled { job, requeued: 0, receipt }
+            }),
+            Settlement::Release(release) => Box::pin(async move {
+                let (job, requeued) = (release.job, release.count);
+                let receipt = store.release_if_leased(release, now).await;
+                Answer::Settled { job, requeued, receipt }
+            }),
+        });
+    }
+}
+
+fn lease_of(chunk: &Chunk) -> Lease {
+    Lease { id: chunk.lease, first: chunk.first, count: chunk.count, attempt: chunk.attempt }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

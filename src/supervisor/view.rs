@@ -1,0 +1,126 @@
+//! What the supervisor tells of its pool.
+
+use std::time::{Duration, Instant};
+
+use super::Supervisor;
+use crate::model::{Epoch, JobId, WorkerName};
+use crate::pool::{WorkerId, WorkerState};
+use crate::sys;
+
+/// The slots and the workers of this node.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PoolView {
+    /// The node's name.
+    pub node: String,
+    /// How often it has started.
+    pub epoch: Epoch,
+    /// How many slots there are.
+    pub slots: u32,
+    /// Why so many.
+    pub slots_reason: String,
+    /// Its workers, in the order of their names.
+    pub workers: Vec<WorkerView>,
+}
+
+impl PoolView {
+    /// The tasks of this job that run now.
+    pub fn running(&self, job: JobId) -> impl Iterator<Item = (&WorkerView, &RunningTask)> {
+        self.workers.iter().filter_map(move |worker| match &worker.activity {
+            WorkerActivity::Busy(task) if task.job == job => Some((worker, task)),
+            _ => None,
+        })
+    }
+}
+
+/// One worker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerView {
+    /// Its name.
+    pub name: WorkerName,
+    /// Its process id, once it has one.
+    pub pid: Option<u32>,
+    /// The function that it serves.
+    pub function: String,
+    /// What it does.
+    pub activity: WorkerActivity,
+    /// How many tasks it has answered.
+    pub tasks: u64,
+    /// How long it was at work on them.
+    pub busy: Duration,
+    /// The CPU time it has used, in nanoseconds.
+    pub cpu_ns: u64,
+    /// The most memory it has held, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// What a worker does.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WorkerActivity {
+    /// It starts.
+    Starting,
+    /// It waits for work.
+    Idle,
+    /// It works.
+    Busy(RunningTask),
+    /// It has been told to end.
+    Ending,
+}
+
+/// A task that runs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RunningTask {
+    /// Its job.
+    pub job: JobId,
+    /// Its index: the first of the worker's chunk that has no answer.
+    pub index: u64,
+    /// Its attempt.
+    pub attempt: u32,
+    /// How long it has run, as far as one can tell: since the answer before it.
+    pub running: Duration,
+}
+
+impl Supervisor {
+    pub(super) fn view(&self) -> PoolView {
+        let now = Instant::now();
+        let mut workers: Vec<WorkerView> = self
+            .pool
+            .workers()
+            .map(|(id, name, function, state)| self.worker(id, name, function, state, now))
+            .collect();
+        workers.sort_by_key(|worker| worker.name);
+        let (node, slots_reason) = (self.settings.node.clone(), self.settings.slots_reason.clone());
+        PoolView { node, epoch: self.epoch, slots: self.pool.slots(), slots_reason, workers }
+    }
+
+    fn worker(
+        &self,
+        id: WorkerId,
+        name: WorkerName,
+        function: &str,
+        state: &WorkerState,
+        now: Instant,
+    ) -> WorkerView {
+        let member = self.members.get(&id);
+        let pid = member.and_then(|member| member.pid);
+        let running = member.map_or(Duration::ZERO, |member| now.saturating_duration_since(member.since));
+        let activity = match state {
+            WorkerState::Starting => WorkerActivity::Starting,
+            WorkerState::Idle => WorkerActivity::Idle,
+            WorkerState::Ending { .. } => WorkerActivity::Ending,
+            WorkerState::Busy { job, leases } => leases.front().map_or(WorkerActivity::Idle, |lease| {
+                let (index, attempt) = (lease.first, lease.attempt);
+                WorkerActivity::Busy(RunningTask { job: *job, index, attempt, running })
+            }),
+        };
+        WorkerView {
+            name,
+            pid,
+            function: function.to_owned(),
+            activity,
+            tasks: member.map_or(0, |member| member.tasks),
+            busy: member.map_or(Duration::ZERO, |member| member.busy),
+            cpu_ns: pid.and_then(sys::process_cpu_ns).unwrap_or(0),
+            max_rss_bytes: pid.and_then(sys::proc::max_rss_bytes).unwrap_or(0),
+        }
+    }
+}

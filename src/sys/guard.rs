@@ -1,0 +1,245 @@
+//! The guard: a small single-threaded process between the server and one worker, so that nothing outlives either.
+//!
+//! A death signal alone follows the *thread* that spawned, and a process group misses a grandchild that called
+//! `setsid`. The guard closes both holes: it is a subreaper, so every orphan below it becomes its child, and it holds
+//! a socket whose other end only the server has. When that end closes, or when the worker ends, the guard kills all
+//! that is below it. It also holds the lock on the data directory, so the next server waits until it is gone.
+//!
+//! Descriptors: 0, 1, 2 go to the worker; 3 is the control socket; 4 is the lock. On the socket the server writes
+//! [`TERMINATE`] or [`KILL`]; the guard writes one [`Report`] a line.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::raw::ExitReport;
+use super::{before_worker_exec, child_signals, ignore_termination, inherited_fd, proc, reap};
+
+/// The first argument that makes this binary a guard; the worker's argv follows.
+pub const ARGUMENT: &str = "__guard";
+/// Ask the worker and all below it to end.
+pub const TERMINATE: u8 = b'T';
+/// Kill the worker and all below it.
+pub const KILL: u8 = b'K';
+/// Workers are preferred when the kernel must kill something for want of memory.
+const OOM_SCORE_ADJ: &str = "500";
+/// How long the guard tries to kill what is below it before it leaves the rest to the server, its own subreaper.
+const KILL_FOR: Duration = Duration::from_secs(10);
+
+/// What the guard tells the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// The worker runs as this process.
+    Started(u32),
+    /// The worker could not be started.
+    NotStarted(String),
+    /// The worker has ended, and nothing of it is left.
+    Ended {
+        /// Its exit code, or `None` if a signal ended it.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+        /// Its CPU time in microseconds.
+        cpu_us: u64,
+        /// The most memory it held, in bytes.
+        max_rss_bytes: u64,
+    },
+}
+
+impl Report {
+    fn encode(&self) -> String {
+        let or_minus = |number: &Option<i32>| number.unwrap_or(-1);
+        match self {
+            Self::Started(pid) => format!("started {pid}\n"),
+            Self::NotStarted(why) => format!("not-started {}\n", why.replace('\n', " ")),
+            Self::Ended { code, signal, cpu_us, max_rss_bytes } => {
+                format!("ended {} {} {cpu_us} {max_rss_bytes}\n", or_minus(code), or_minus(signal))
+            }
+        }
+    }
+
+    /// Reads a report from its line.
+    pub fn decode(line: &str) -> Option<Self> {
+        let (kind, rest) = line.trim_end().split_once(' ')?;
+        let mut fields = rest.split(' ');
+        let mut optional = || Some(fields.next()?.parse::<i32>().ok()?).map(|n| (n >= 0).then_some(n));
+        match kind {
+            "started" => rest.parse().ok().map(Self::Started),
+            "not-started" => Some(Self::NotStarted(rest.to_owned())),
+            "ended" => {
+                let (code, signal) = (optional()?, optional()?);
+                let (cpu_us, max_rss_bytes) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+                Some(Self::Ended { code, signal, cpu_us, max_rss_bytes })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs the guard until its worker has ended. `argv` is the worker's.
+pub fn main(argv: &[OsString]) -> ExitCode {
+    match run(argv) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gristmill guard: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(argv: &[OsString]) -> io::Result<()> {
+    let (control, _lock) = inherit()?;
+    let signals = child_signals()?;
+    ignore_termination();
+    rustix::process::setsid()?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let worker = match start(argv) {
+        Ok(worker) => worker,
+        Err(error) => return tell(&control, &Report::NotStarted(error.to_string())),
+    };
+    release_standard_fds()?;
+    let mut guard = Guard { control, signals, worker: worker.id(), ended: None };
+    tell(&guard.control, &Report::Started(worker.id()))?;
+    guard.watch()?;
+    guard.end_all()?;
+    let Some(ended) = guard.ended else { return Ok(()) };
+    let ExitReport { code, signal, cpu_us, max_rss_bytes, .. } = ended;
+    tell(&guard.control, &Report::Ended { code, signal, cpu_us, max_rss_bytes })
+}
+
+/// A server that is gone needs no report.
+fn tell(mut control: &UnixStream, report: &Report) -> io::Result<()> {
+    match control.write_all(report.encode().as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn inherit() -> io::Result<(UnixStream, OwnedFd)> {
+    let (control, lock) = (inherited_fd(3)?, inherited_fd(4)?);
+    fcntl_setfd(&control, FdFlags::CLOEXEC)?;
+    fcntl_setfd(&lock, FdFlags::CLOEXEC)?;
+    Ok((UnixStream::from(control), lock))
+}
+
+fn start(argv: &[OsString]) -> io::Result<Child> {
+    let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0);
+    if program == "/proc/self/exe" {
+        command.arg0("gristmill");
+    }
+    before_worker_exec(&mut command, std::process::id());
+    let worker = command.spawn()?;
+    // A wish: where it is refused, the kernel's own choice stands.
+    drop(std::fs::write(format!("/proc/{}/oom_score_adj", worker.id()), OOM_SCORE_ADJ));
+    Ok(worker)
+}
+
+/// So that the ends of the worker's pipes close with the worker.
+fn release_standard_fds() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+struct Guard {
+    control: UnixStream,
+    signals: OwnedFd,
+    worker: u32,
+    ended: Option<ExitReport>,
+}
+
+impl Guard {
+    /// Waits until the worker has ended or all is to be killed.
+    fn watch(&mut self) -> io::Result<()> {
+        loop {
+            let mut fds =
+                [PollFd::new(&self.control, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+            poll(&mut fds, None)?;
+            let (order, signal) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            if signal {
+                self.reap_all()?;
+            }
+            if self.ended.is_some() || order && self.obey()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does what the server orders; whether that is to kill.
+    fn obey(&mut self) -> io::Result<bool> {
+        let mut order = [0];
+        match self.control.read(&mut order) {
+            Ok(1) if order[0] == TERMINATE => {
+                signal_all(Signal::TERM);
+                Ok(false)
+            }
+            // KILL, or the server is gone.
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reaps all that have ended; whether any children are left.
+    fn reap_all(&mut self) -> io::Result<bool> {
+        let mut pending = [0; 128];
+        while rustix::io::read(self.signals.as_fd(), &mut pending).is_ok() {}
+        loop {
+            match reap() {
+                Ok(Some(report)) if report.pid as u32 == self.worker => self.ended = Some(report),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(true),
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Kills until there is nothing left to kill: what a dying process forked is found in the next round.
+    fn end_all(&mut self) -> io::Result<()> {
+        let until = Instant::now() + KILL_FOR;
+        while self.reap_all()? && Instant::now() < until {
+            signal_all(Signal::KILL);
+            let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(&wait))?;
+        }
+        Ok(())
+    }
+}
+
+fn signal_all(signal: Signal) {
+    for pid in proc::descendants(std::process::id()) {
+        if let Some(pid) = Pid::from_raw(pid as i32) {
+            // It may have ended meanwhile; its number is not given away again before this process reaps it.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_read_back() {
+        let ended = Report::Ended { code: None, signal: Some(9), cpu_us: 1_000, max_rss_bytes: 4096 };
+        for report in [Report::Started(42), Report::NotStarted("no such file: /bin/x y".into()), ended] {
+            assert_eq!(Report::decode(&report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode("dance 1"), None);
+        assert_eq!(Report::decode("ended 1"), None);
+    }
+}
