@@ -101,7 +101,7 @@ pub(super) fn spawn(
     let handle = Handle { orders, wake: Arc::clone(&wake) };
     let run = move || {
         let tell = Tell { id, events };
-        match Child::start(launch, incoming, wake, &tell) {
+        match Child::start(&launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
                 tell.say(Event::Gone { settlements: Vec::new(), not_ready: Some(error.to_string()) })
@@ -175,7 +175,7 @@ impl Settlement {
 
 impl<'a> Child<'a> {
     fn start(
-        launch: Launch,
+        launch: &Launch,
         incoming: Receiver<Order>,
         wake: Arc<OwnedFd>,
         tell: &'a Tell,
@@ -372,7 +372,10 @@ impl<'a> Child<'a> {
             self.keep_tail(&line[..at]);
         }
         match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
-            Answer::Ready { protocol: PROTOCOL_VERSION } => self.become_ready(),
+            Answer::Ready { protocol: PROTOCOL_VERSION } => {
+                self.become_ready();
+                Ok(())
+            }
             Answer::Ready { protocol } => Err(Cause::BadOutput(format!(
                 "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
             ))),
@@ -381,12 +384,11 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn become_ready(&mut self) -> Result<(), Cause> {
+    fn become_ready(&mut self) {
         if self.ready_until.take().is_some() && self.phase == Phase::Starting {
             self.phase = Phase::Up;
             self.tell.say(Event::Ready);
         }
-        Ok(())
     }
 
     /// Passes on what the answers so far come to.
