@@ -5,7 +5,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{JSON, Job, Server, alive, check, eventually, seqs};
+use common::client::JSON;
+use common::job::{Job, seqs};
+use common::procs::alive;
+use common::{Server, check, eventually};
 use serde_json::{Value, json};
 
 /// FIPS 180-2's vector for "abc", and what `printf a | sha256sum` gives.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Answer, JSON, Server, check, eventually};
+use super::client::{Answer, JSON};
+use super::{Server, check, eventually};
 
 /// A job that was accepted.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ impl<'s> Job<'s> {
     /// Waits for its end; gives the status.
     #[track_caller]
     pub(crate) fn wait(&self) -> Value {
-        let status = self.server.get(&format!("{}?wait=60s", self.path())).expect(200).json();
+        let status = self.server.get(&format!("{}?wait=30s", self.path())).expect(200).json();
         assert!(status["timings"]["finished_at"].is_string(), "{status:#}");
         status
     }

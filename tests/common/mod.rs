@@ -3,18 +3,15 @@
 //! Verbs read as the scenario. A test waits for a state with a deadline and says what it saw; it never sleeps for
 //! luck. Deliberately absent: anything of the crate itself. The tests know what a user knows.
 
-mod client;
-mod job;
-mod procs;
-mod server;
+pub(crate) mod client;
+pub(crate) mod job;
+pub(crate) mod procs;
+pub(crate) mod server;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, Client, JSON, NDJSON};
-pub(crate) use job::{Job, indices, seqs};
-pub(crate) use procs::{Proc, alive, signal};
-pub(crate) use server::{Refused, Server};
+pub(crate) use server::Server;
 
 /// Far longer than anything takes, so that only what never happens fails.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +11,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Answer, Client, DEADLINE, JSON, Job, NDJSON, Proc, check, eventually, signal, within};
+use super::client::{Answer, Client, JSON, NDJSON};
+use super::job::Job;
+use super::procs::{Proc, signal};
+use super::{DEADLINE, check, eventually, within};
 
 /// A running server; with it goes all that it started.
 pub(crate) struct Server {
@@ -215,17 +217,14 @@ impl Process {
 /// temporary directory, and is known by it.
 fn command(home: &TempDir, flags: &[String], environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
-    command.arg("serve").args(["--listen=127.0.0.1:0", "--enable-fail=true"]).arg("--data-dir");
-    command.arg(data_dir(home)).args(flags).env_clear();
+    command.arg("serve").args(flags).env_clear();
+    command.env("GRISTMILL_LISTEN", "127.0.0.1:0").env("GRISTMILL_ENABLE_FAIL", "true");
+    command.env("GRISTMILL_DATA_DIR", home.path().join("data"));
     command.env("PATH", std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")));
     command.env("HOME", home.path()).env("TMPDIR", home.path());
     command.envs(environment.iter().cloned());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
-}
-
-fn data_dir(home: &TempDir) -> PathBuf {
-    home.path().join("data")
 }
 
 /// Keeps the lines of the log, and passes on the address that it tells.
