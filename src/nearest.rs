@@ -12,9 +12,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// Adds the nearest name to serde's message about an unknown field or variant, which lists the known ones in back
 /// quotes; leaves any other message as it is.
 pub fn with_nearest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = if message.starts_with("unknown ") { quoted.next() } else { None };
-    match unknown.and_then(|word| nearest(word, quoted)) {
+    let unknown = ["unknown field ", "unknown variant "].iter().find_map(|words| message.find(words));
+    let mut quoted = message[unknown.unwrap_or(message.len())..].split('`').skip(1).step_by(2);
+    match quoted.next().and_then(|word| nearest(word, quoted)) {
         Some(meant) => format!("{message}; did you mean `{meant}`?"),
         None => message.to_owned(),
     }
@@ -37,6 +37,8 @@ mod tests {
     fn an_unknown_field_gets_a_hint() {
         let message = "unknown field `lisen`, expected one of `listen`, `processes`";
         assert_eq!(with_nearest(message), format!("{message}; did you mean `listen`?"));
+        let message = "stat: unknown field `stat`, expected one of `state`, `label`";
+        assert_eq!(with_nearest(message), format!("{message}; did you mean `state`?"));
         assert_eq!(with_nearest("missing field `inputs`"), "missing field `inputs`");
     }
 }

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 
+use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::store::StoreError;
@@ -99,13 +101,19 @@ impl From<crate::supervisor::Ended> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = Map::new();
-        body.insert("type".into(), format!("urn:gristmill:problem:{}", self.kind).into());
-        body.insert("title".into(), self.title.into());
-        body.insert("status".into(), self.status.as_u16().into());
-        body.insert("detail".into(), self.detail.into());
-        body.extend(self.extra);
-        let mut response = (self.status, Value::Object(body).to_string() + "\n").into_response();
+        #[derive(Serialize)]
+        struct Body {
+            r#type: String,
+            title: &'static str,
+            status: u16,
+            detail: String,
+            #[serde(flatten)]
+            extra: Map<String, Value>,
+        }
+        let Self { status, kind, title, detail, extra, .. } = self;
+        let r#type = format!("urn:gristmill:problem:{kind}");
+        let body = Body { r#type, title, status: status.as_u16(), detail, extra };
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {

@@ -47,18 +47,24 @@ pub enum Event {
     },
     /// A worker runs as a process and is warm.
     Ready(WorkerId),
-    /// The next `count` tasks of a worker's first lease have left it: answered, or lost with the worker. What became
-    /// of them is on its way to the store and will be [`Event::Settled`].
-    Left {
+    /// A worker has answered the next `count` tasks of its first lease. What became of them is on its way to the
+    /// store and will be [`Event::Settled`].
+    Answered {
         /// The worker.
         worker: WorkerId,
         /// How many tasks.
         count: u32,
-        /// How long the worker was at work on them, if they were answered.
-        elapsed: Option<Duration>,
+        /// How long it was at work on them.
+        elapsed: Duration,
     },
-    /// A worker has ended, and nothing of it is left, no lease either.
-    Gone(WorkerId),
+    /// A worker has ended, and nothing of it is left.
+    Gone {
+        /// The worker.
+        worker: WorkerId,
+        /// Its leases that it knew of: what becomes of them is on its way to the store and will be
+        /// [`Event::Settled`]. Others were sent too late.
+        settled: Vec<LeaseId>,
+    },
     /// A fenced write has been answered: the result of `count` tasks is durable, or they are back in the queue.
     Settled {
         /// The job.
@@ -105,7 +111,7 @@ pub enum Command {
         /// The function that it serves.
         function: String,
     },
-    /// Send a leased chunk to a worker; answered by [`Event::Left`].
+    /// Send a leased chunk to a worker; answered by [`Event::Answered`].
     Send {
         /// The worker.
         worker: WorkerId,
@@ -195,8 +201,8 @@ impl Pool {
             }
             Event::Claimed { job, leases, unclaimed } => self.claimed(job, leases, unclaimed),
             Event::Ready(id) => self.ready(id),
-            Event::Left { worker, count, elapsed } => self.left(worker, count, elapsed),
-            Event::Gone(id) => self.gone(id, now),
+            Event::Answered { worker, count, elapsed } => self.answered(worker, count, elapsed),
+            Event::Gone { worker, settled } => self.gone(worker, &settled, now),
             Event::Settled { job, requeued, ended } => self.settled(job, requeued, ended),
             Event::Cancelled(job) => self.cancelled(job),
             Event::Resize(slots) => self.slots = slots,
@@ -231,20 +237,27 @@ impl Pool {
         }
     }
 
-    fn left(&mut self, id: WorkerId, count: u32, elapsed: Option<Duration>) {
+    fn answered(&mut self, id: WorkerId, count: u32, elapsed: Duration) {
         self.unsettled += 1;
         let Some(worker) = self.workers.get_mut(id) else { return };
-        let Some((job, finished)) = worker.left(count) else { return };
-        if let Some(elapsed) = elapsed {
-            self.jobs.observe(job, count, elapsed);
-        }
+        let Some((job, finished)) = worker.answered(count) else { return };
+        self.jobs.observe(job, count, elapsed);
         if finished {
             self.jobs.leave(job);
         }
     }
 
-    fn gone(&mut self, id: WorkerId, now: Instant) {
+    fn gone(&mut self, id: WorkerId, settled: &[LeaseId], now: Instant) {
         let Some(worker) = self.workers.remove(id) else { return };
+        self.unsettled += settled.len();
+        if let WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) } =
+            worker.state
+        {
+            self.jobs.leave(job);
+            for lease in leases.into_iter().filter(|lease| !settled.contains(&lease.id)) {
+                self.release(lease, job);
+            }
+        }
         if !worker.served {
             let failures = self.failed_starts.get(&worker.function).map_or(0, |failed| failed.in_a_row);
             let again_at = now + FIRST_BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS));

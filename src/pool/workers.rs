@@ -59,8 +59,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Takes tasks out of its first lease; gives the job, and whether it has nothing more to do.
-    pub(super) fn left(&mut self, count: u32) -> Option<(JobId, bool)> {
+    /// Notes an answer for its first lease; gives the job, and whether it has nothing more to do.
+    pub(super) fn answered(&mut self, count: u32) -> Option<(JobId, bool)> {
         let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
             &mut self.state
         else {

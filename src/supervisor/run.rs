@@ -124,21 +124,23 @@ impl Supervisor {
                 }
             }
             child::Event::Ready => self.decide(Event::Ready(worker)),
-            child::Event::Left { settlement, count, elapsed } => {
+            child::Event::Answered { settlement, count, elapsed } => {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
-                    member.tasks += elapsed.map_or(0, |_| u64::from(count));
-                    member.busy += elapsed.unwrap_or_default();
+                    member.tasks += u64::from(count);
+                    member.busy += elapsed;
                 }
                 self.settle(settlement);
-                self.decide(Event::Left { worker, count, elapsed });
+                self.decide(Event::Answered { worker, count, elapsed });
             }
-            child::Event::Gone { not_ready } => {
+            child::Event::Gone { settlements, not_ready } => {
                 self.members.remove(&worker);
                 if let Some(why) = not_ready {
                     tracing::warn!(%worker, %why, "a worker did not start");
                 }
-                self.decide(Event::Gone(worker));
+                let settled = settlements.iter().map(Settlement::lease).collect();
+                settlements.into_iter().for_each(|settlement| self.settle(settlement));
+                self.decide(Event::Gone { worker, settled });
             }
         }
     }
@@ -229,7 +231,7 @@ impl Supervisor {
             }
             Err(error) => {
                 tracing::warn!(%name, function, %error, "a worker could not be started");
-                self.decide(Event::Gone(worker));
+                self.decide(Event::Gone { worker, settled: Vec::new() });
             }
         }
     }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::mpsc;
 
+use crate::model::LeaseId;
 use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
 use crate::pool::WorkerId;
 use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR};
@@ -50,7 +51,7 @@ pub(super) enum Order {
     Stop,
 }
 
-/// What is to be written about tasks that have left a worker.
+/// What is to be written about tasks that a worker has answered, or left without an answer.
 #[derive(Debug)]
 pub(super) enum Settlement {
     /// They have their outcomes.
@@ -66,10 +67,10 @@ pub(super) enum Event {
     Started { pid: u32 },
     /// It takes work.
     Ready,
-    /// Tasks have left its first chunk, after so long at work on them if they were answered.
-    Left { settlement: Settlement, count: u32, elapsed: Option<Duration> },
-    /// It has ended. If it never was ready, why.
-    Gone { not_ready: Option<String> },
+    /// It answered the next tasks of its first chunk, after so long at work on them.
+    Answered { settlement: Settlement, count: u32, elapsed: Duration },
+    /// It has ended; this is to become of what it had, and if it never was ready, why.
+    Gone { settlements: Vec<Settlement>, not_ready: Option<String> },
 }
 
 /// The way to a worker's thread.
@@ -102,7 +103,9 @@ pub(super) fn spawn(
         let tell = Tell { id, events };
         match Child::start(launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
-            Err(error) => tell.say(Event::Gone { not_ready: Some(error.to_string()) }),
+            Err(error) => {
+                tell.say(Event::Gone { settlements: Vec::new(), not_ready: Some(error.to_string()) })
+            }
         }
     };
     std::thread::Builder::new().name(format!("child-{id}")).spawn(run)?;
@@ -158,6 +161,16 @@ struct Child<'a> {
     ended: Option<Ending>,
     /// When its pipes are left even if someone else still holds their other ends.
     drained_by: Option<Instant>,
+}
+
+impl Settlement {
+    /// The lease that it is about.
+    pub(super) fn lease(&self) -> LeaseId {
+        match self {
+            Self::Complete(done) => done.lease,
+            Self::Release(release) => release.lease,
+        }
+    }
 }
 
 impl<'a> Child<'a> {
@@ -379,7 +392,7 @@ impl<'a> Child<'a> {
     /// Passes on what the answers so far come to.
     fn settle(&mut self) {
         for (settlement, count, elapsed) in self.work.settlements() {
-            self.tell.say(Event::Left { settlement, count, elapsed });
+            self.tell.say(Event::Answered { settlement, count, elapsed });
         }
     }
 
@@ -427,11 +440,9 @@ impl<'a> Child<'a> {
         let ending = self.ended.take().unwrap_or(Ending::Lost);
         let (head, tail) = self.stderr_tail.as_slices();
         let tail = String::from_utf8_lossy(&[head, tail].concat()).into_owned();
-        for (settlement, count) in self.work.abandon(cause.as_ref(), &ending, &tail) {
-            self.tell.say(Event::Left { settlement, count, elapsed: None });
-        }
+        let settlements = self.work.abandon(cause.as_ref(), &ending, &tail);
         let not_ready = (self.phase == Phase::Starting).then(|| ending.describe(cause.as_ref(), &tail));
-        self.tell.say(Event::Gone { not_ready });
+        self.tell.say(Event::Gone { settlements, not_ready });
     }
 }
 

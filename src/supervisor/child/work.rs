@@ -23,7 +23,7 @@ pub(super) struct Work {
     /// Since when it has been at work on the next task, as far as one can tell from outside.
     since: Instant,
     answers: Answers,
-    settled: Vec<(Settlement, u32, Option<Duration>)>,
+    settled: Vec<(Settlement, u32, Duration)>,
     cpu_ns: u64,
     rss: (u64, Option<Instant>),
 }
@@ -123,7 +123,7 @@ impl Work {
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
             let release = self.chunks[0].release(1, Requeue::Charged);
-            self.settled.push((Settlement::Release(release), 1, Some(Duration::from_nanos(ns))));
+            self.settled.push((Settlement::Release(release), 1, Duration::from_nanos(ns)));
         } else {
             let Failed { kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
@@ -153,7 +153,7 @@ impl Work {
     }
 
     /// What the answers so far come to, with how many tasks each concerns and how long they took.
-    pub(super) fn settlements(&mut self) -> Vec<(Settlement, u32, Option<Duration>)> {
+    pub(super) fn settlements(&mut self) -> Vec<(Settlement, u32, Duration)> {
         self.pass_on();
         std::mem::take(&mut self.settled)
     }
@@ -182,8 +182,7 @@ impl Work {
             cpu_ns,
             max_rss_bytes,
         };
-        let elapsed = Some(Duration::from_nanos(busy_ns));
-        self.settled.push((Settlement::Complete(completion), count, elapsed));
+        self.settled.push((Settlement::Complete(completion), count, Duration::from_nanos(busy_ns)));
     }
 
     /// The CPU time used since the last look, in nanoseconds, and the most memory held, in bytes.
@@ -202,23 +201,15 @@ impl Work {
         cause: Option<&Cause>,
         ending: &Ending,
         stderr: &str,
-    ) -> Vec<(Settlement, u32)> {
+    ) -> Vec<Settlement> {
         let mut chunks = std::mem::take(&mut self.chunks).into_iter();
         let at_work = chunks.next().map(|chunk| self.judge(&chunk, cause, ending, stderr));
-        let untouched = chunks.map(|chunk| {
-            let left = chunk.left();
-            (Settlement::Release(chunk.release(left, Requeue::AsBefore)), left)
-        });
+        let untouched =
+            chunks.map(|chunk| Settlement::Release(chunk.release(chunk.left(), Requeue::AsBefore)));
         at_work.into_iter().chain(untouched).collect()
     }
 
-    fn judge(
-        &mut self,
-        progress: &Progress,
-        cause: Option<&Cause>,
-        ending: &Ending,
-        stderr: &str,
-    ) -> (Settlement, u32) {
+    fn judge(&self, progress: &Progress, cause: Option<&Cause>, ending: &Ending, stderr: &str) -> Settlement {
         let left = progress.left();
         let Assignment { chunk, max_attempts, .. } = &progress.assignment;
         let how = match judge(ending.fault(cause), left, chunk.attempt, *max_attempts) {
@@ -226,11 +217,10 @@ impl Work {
             Blame::OneOfThem => Requeue::Alone,
             Blame::Charged => Requeue::Charged,
             Blame::Failed => {
-                let error = ending.error(cause, stderr);
-                return (Settlement::Complete(self.failure(progress, &error)), left);
+                return Settlement::Complete(self.failure(progress, &ending.error(cause, stderr)));
             }
         };
-        (Settlement::Release(progress.release(left, how)), left)
+        Settlement::Release(progress.release(left, how))
     }
 
     fn failure(&self, progress: &Progress, error: &TaskError<'_>) -> Completion {
