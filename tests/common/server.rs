@@ -109,7 +109,10 @@ impl Server {
 
     /// The exit status, once it has ended by itself.
     pub(crate) fn ended(&self) -> ExitStatus {
-        eventually("the server's end", || self.process().child.try_wait().unwrap().ok_or_else(|| self.log()))
+        eventually("the server's end", || {
+            let ended = self.process().child.try_wait().unwrap();
+            ended.ok_or_else(|| self.log())
+        })
     }
 
     /// Nothing that it started runs any more, soon.
