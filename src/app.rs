@@ -20,6 +20,7 @@ use crate::model::Timestamp;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
 use crate::supervisor::{self, Handle, Running, Settings, WorkerCommand};
+use crate::sys;
 
 /// The first argument that makes this binary a worker of a built-in function; its name follows.
 pub const WORKER_ARGUMENT: &str = "__worker";
@@ -36,6 +37,7 @@ const PASSED_ENV: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"]
 pub async fn serve(config: Config, started: impl FnOnce(SocketAddr)) -> Result<()> {
     let mut signals = Signals::new()?;
     fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
+    sys::orphans::adopt()?;
     let lock = lock_data_dir(&config.data_dir)?;
     let store = SqliteStore::open(&config.data_dir, &config.node, now()).context("opening the store")?;
     let stopped = store.stopped();

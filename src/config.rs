@@ -20,7 +20,7 @@ pub struct RawConfig {
     /// The address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "GRISTMILL_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Where jobs and results are kept [default: $XDG_DATA_HOME/gristmill, or ~/.local/share/gristmill]
+    /// Where jobs and results are kept [default: `$XDG_DATA_HOME/gristmill`, or `~/.local/share/gristmill`]
     #[arg(long, env = "GRISTMILL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// How many tasks run at once [default: the CPUs this process may use]
@@ -187,7 +187,7 @@ mod tests {
         let file = RawConfig::from_toml("processes = 3\ngrace = \"1m\"\nnode = \"mill\"").unwrap();
         let flags = RawConfig { processes: Some(5), ..RawConfig::default() };
         let config = flags.or(file).validate().unwrap();
-        assert_eq!((config.slots, config.grace), (5, Duration::from_secs(60)));
+        assert_eq!((config.slots, config.grace), (5, Duration::from_mins(1)));
         assert_eq!((config.node.as_str(), config.slots_reason.as_str()), ("mill", "as configured"));
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     }

@@ -25,6 +25,7 @@ CREATE TABLE jobs (
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     finished_at INTEGER,
+    cpu_ns INTEGER NOT NULL DEFAULT 0,
     task_times BLOB NOT NULL DEFAULT x''
 ) WITHOUT ROWID;
 CREATE INDEX jobs_runnable ON jobs (priority DESC, id) WHERE state IN ('queued', 'running');

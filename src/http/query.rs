@@ -12,7 +12,7 @@ use crate::model::JobId;
 use crate::nearest::with_nearest;
 
 /// The longest that a request is held for `wait=`.
-const MOST_WAIT: Duration = Duration::from_secs(600);
+const MOST_WAIT: Duration = Duration::from_mins(10);
 
 /// A query string of this shape; anything else is a problem.
 pub(super) struct Params<T>(pub(super) T);

@@ -174,7 +174,7 @@ async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let mut whole = Vec::new();
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(cut)?;
+        let piece = piece.map_err(|error| cut(&error))?;
         if whole.len() + piece.len() > limit {
             return Err(Problem::too_large(format!(
                 "a JSON body may have {limit} bytes; send more inputs as application/x-ndjson, which is streamed"
@@ -185,7 +185,7 @@ async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem> {
     Ok(whole.into())
 }
 
-fn cut(error: axum::Error) -> Problem {
+fn cut(error: &axum::Error) -> Problem {
     Problem::bad_request(format!("the body ended before its end: {error}"))
 }
 
@@ -204,7 +204,9 @@ async fn read_ndjson(
         take_line(line, line_number, inputs)
     };
     while let Some(piece) = pieces.next().await {
-        splitter.feed(&piece.map_err(cut)?, |line| take(line, &mut inputs)).map_err(BadLine::into_problem)?;
+        splitter
+            .feed(&piece.map_err(|error| cut(&error))?, |line| take(line, &mut inputs))
+            .map_err(BadLine::into_problem)?;
         if let Some(surplus) = inputs.take_surplus() {
             staging.stage(surplus).await?;
         }

@@ -202,7 +202,7 @@ fn timings(job: &Job, granted: u32, now: Timestamp) -> TimingsBody {
         finished_at: job.finished_at.map(rfc3339),
         queued_ms: ms(queued_until.since(job.created_at)),
         wall_ms: wall.map(ms),
-        cpu_ms: ns_as_ms(job.workers.iter().map(|worker| worker.cpu_ns).sum()),
+        cpu_ms: ns_as_ms(job.cpu_ns),
         task_ms: task_times(&job.task_times),
         speedup: speedup.map(rounded),
         efficiency: speedup.map(|speedup| rounded(speedup / f64::from(granted.max(1)))),

@@ -196,6 +196,8 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// When its last task got its outcome.
     pub finished_at: Option<Timestamp>,
+    /// The CPU time that its workers used for it, in nanoseconds.
+    pub cpu_ns: u64,
     /// The times of its tasks.
     pub task_times: Histogram,
     /// What each worker did for it, in the order of their names.

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_long_task_is_a_chunk_of_its_own() {
         let mut time = TaskTime::default();
-        time.observe(1, Duration::from_secs(60));
+        time.observe(1, Duration::from_mins(1));
         assert_eq!(time.next_chunk(PLENTY, 2), 1);
         assert!(!time.pipelines());
     }

@@ -122,7 +122,8 @@ impl Jobs {
     pub(super) fn claimed(&mut self, job: JobId, unclaimed: u64) -> bool {
         let Some(entry) = self.by_id.get_mut(&job) else { return false };
         entry.claiming = false;
-        entry.brief.unclaimed = unclaimed + std::mem::take(&mut entry.requeued);
+        let requeued = std::mem::take(&mut entry.requeued);
+        entry.brief.unclaimed = if entry.cancelled { 0 } else { unclaimed + requeued };
         !entry.cancelled
     }
 

@@ -8,6 +8,8 @@ pub mod blame;
 mod chunking;
 mod jobs;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::BTreeMap;

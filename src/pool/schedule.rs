@@ -139,9 +139,9 @@ impl Pool {
         }
         let mut freeing = 0;
         for (_, worker) in self.workers.iter() {
-            if worker.is_ending() {
-                freeing += 1;
-            } else {
+            freeing += usize::from(worker.is_ending());
+            // One that ends still has its share until what it was at work on is settled.
+            if worker.state != (WorkerState::Ending { last: None }) {
                 *wanted.entry(worker.function.clone()).or_default() -= 1;
             }
         }

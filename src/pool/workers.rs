@@ -111,7 +111,7 @@ impl Workers {
     /// Adds a worker that starts, under the lowest free name.
     pub(super) fn add(&mut self, function: String) -> (WorkerId, WorkerName) {
         let taken = |number: &u32| self.all.values().any(|worker| worker.name == WorkerName(*number));
-        let free = (1..).find(|number| !taken(number)).unwrap_or(u32::MAX);
+        let free = (1..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
         self.next_id += 1;
         let (id, name) = (WorkerId(self.next_id), WorkerName(free));
         self.all.insert(id, Worker { name, function, state: WorkerState::Starting, served: false });

@@ -193,7 +193,7 @@ mod tests {
         let job = "0190b5f7-7c4d-7abc-8def-0123456789ab".parse().unwrap();
         let mut message = Vec::new();
         Run::encode(&mut message, job, 7, 2, b"1\n\"a,b\"\n{\"x\": [1, 2]}\n");
-        assert_eq!(message.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(memchr::memchr(b'\n', &message), Some(message.len() - 1));
         let run = Run::decode(&message).unwrap();
         assert_eq!((run.job, run.index, run.attempt), (job, 7, 2));
         let inputs: Vec<_> = run.inputs.iter().map(|input| input.get()).collect();

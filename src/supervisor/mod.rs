@@ -105,5 +105,8 @@ struct Supervisor {
     chunks: BTreeMap<LeaseId, Chunk>,
     limits: BTreeMap<JobId, TaskLimits>,
     pending: run::Pending,
-    events: (mpsc::Sender<(WorkerId, child::Event)>, mpsc::Receiver<(WorkerId, child::Event)>),
+    /// For the threads of workers to tell …
+    tell: mpsc::Sender<(WorkerId, child::Event)>,
+    /// … what happened.
+    told: mpsc::Receiver<(WorkerId, child::Event)>,
 }

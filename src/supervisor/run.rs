@@ -30,6 +30,7 @@ pub(super) type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> +
 
 impl Supervisor {
     pub(super) fn new(settings: Settings, store: std::sync::Arc<dyn Store>, now: fn() -> Timestamp) -> Self {
+        let (tell, told) = mpsc::channel(QUEUE);
         Self {
             pool: Pool::new(settings.slots),
             epoch: store.epoch(),
@@ -40,7 +41,8 @@ impl Supervisor {
             chunks: BTreeMap::new(),
             limits: BTreeMap::new(),
             pending: Pending::new(),
-            events: mpsc::channel(QUEUE),
+            tell,
+            told,
         }
     }
 
@@ -50,7 +52,7 @@ impl Supervisor {
         while !(draining && self.pool.is_empty() && self.pending.is_empty()) {
             let deadline = self.pool.next_deadline();
             let outcome = tokio::select! {
-                Some((worker, event)) = self.events.1.recv() => {
+                Some((worker, event)) = self.told.recv() => {
                     self.child_event(worker, event);
                     Ok(())
                 }
@@ -220,7 +222,7 @@ impl Supervisor {
 
     fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {
         let started = self.launch(name, function).and_then(|launch| {
-            let events = self.events.0.clone();
+            let events = self.tell.clone();
             child::spawn(worker, launch, events)
         });
         match started {

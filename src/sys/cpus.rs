@@ -104,7 +104,7 @@ mod tests {
             |cgroups: &str| quotas(&dir, cgroups).into_iter().map(|(_, cpus)| cpus).collect::<Vec<_>>();
         assert_eq!(cpus("0::/pod/box\n"), [1.5]);
         assert_eq!(cpus("4:cpu,cpuacct:/old\n3:memory:/old\n"), [0.5]);
-        assert_eq!(cpus("0::/elsewhere\n"), []);
+        assert!(cpus("0::/elsewhere\n").is_empty());
         fs::remove_dir_all(dir).unwrap();
     }
 

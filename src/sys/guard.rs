@@ -53,6 +53,8 @@ pub enum Report {
         /// The most memory it held, in bytes.
         max_rss_bytes: u64,
     },
+    /// Nothing: the guard is gone. Never written; what the server makes of the socket's end.
+    Lost,
 }
 
 impl Report {
@@ -60,6 +62,7 @@ impl Report {
         let or_minus = |number: &Option<i32>| number.unwrap_or(-1);
         match self {
             Self::Started(pid) => format!("started {pid}\n"),
+            Self::Lost => String::new(),
             Self::NotStarted(why) => format!("not-started {}\n", why.replace('\n', " ")),
             Self::Ended { code, signal, cpu_us, max_rss_bytes } => {
                 format!("ended {} {} {cpu_us} {max_rss_bytes}\n", or_minus(code), or_minus(signal))

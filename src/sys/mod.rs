@@ -5,6 +5,7 @@
 
 pub mod cpus;
 pub mod guard;
+pub mod orphans;
 pub mod proc;
 
 #[expect(unsafe_code, reason = "the one place for system calls that no safe crate wraps")]

@@ -109,6 +109,7 @@ impl Writer {
         let failed = u64::from(done.outcomes.failed());
         progress.next_seq += u64::from(count);
         progress.tally.failed += failed;
+        progress.cpu_ns += done.cpu_ns;
         progress.tally.succeeded += u64::from(count) - failed;
         progress.task_times.merge(&Histogram::of(done.outcomes.iter().map(|(ns, _)| ns)));
         self.note_worker(done)?;

@@ -14,7 +14,7 @@ use crate::store::{JobFilter, Order, RunnableJob};
 const PAGE_BYTES: usize = 1 << 20;
 
 const JOB: &str = "SELECT id, function, name, labels, options, state, total, succeeded, failed, cancelled,
-    created_at, started_at, finished_at, task_times FROM jobs";
+    created_at, started_at, finished_at, cpu_ns, task_times FROM jobs";
 
 pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<Job>> {
     let sql = format!("{JOB} WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
@@ -70,7 +70,8 @@ fn read_job(row: &Row<'_>) -> Result<Job> {
         created_at: Timestamp(row.get(10)?),
         started_at: rows::time(row, 11)?,
         finished_at: rows::time(row, 12)?,
-        task_times: rows::histogram(row, 13)?,
+        cpu_ns: rows::u64(row, 13)?,
+        task_times: rows::histogram(row, 14)?,
         workers: Vec::new(),
     })
 }

@@ -16,12 +16,13 @@ pub(super) struct Progress {
     pub(super) total: u64,
     pub(super) next_index: u64,
     pub(super) next_seq: u64,
+    pub(super) cpu_ns: u64,
     pub(super) task_times: Histogram,
 }
 
 impl Progress {
     pub(super) const SELECT: &str = "SELECT state, options, total, succeeded, failed, cancelled, next_index,
-        next_seq, task_times FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
+        next_seq, cpu_ns, task_times FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
 
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         let tally = Tally {
@@ -37,7 +38,8 @@ impl Progress {
             total: tally.total,
             next_index: u64(row, 6)?,
             next_seq: u64(row, 7)?,
-            task_times: histogram(row, 8)?,
+            cpu_ns: u64(row, 8)?,
+            task_times: histogram(row, 9)?,
         })
     }
 }
@@ -50,7 +52,7 @@ pub(super) fn save(
     ended: Option<Timestamp>,
 ) -> Result<()> {
     let sql = "UPDATE jobs SET state = ?2, next_index = ?3, next_seq = ?4, succeeded = ?5, failed = ?6,
-               cancelled = ?7, task_times = ?8, finished_at = coalesce(finished_at, ?9) WHERE id = ?1";
+               cancelled = ?7, cpu_ns = ?8, task_times = ?9, finished_at = coalesce(finished_at, ?10) WHERE id = ?1";
     conn.prepare_cached(sql)?.execute(params![
         job.as_bytes(),
         progress.state.as_str(),
@@ -59,6 +61,7 @@ pub(super) fn save(
         progress.tally.succeeded as i64,
         progress.tally.failed as i64,
         progress.tally.cancelled as i64,
+        progress.cpu_ns as i64,
         progress.task_times.to_bytes(),
         ended.map(|at| at.0),
     ])?;

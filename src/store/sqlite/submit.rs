@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Result, params};
 
 use super::rows;
 use super::writer::Writer;
-use crate::model::{InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
+use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
 use crate::store::NewJob;
 
 impl Writer {
@@ -54,7 +54,8 @@ impl Writer {
             created_at: now,
             started_at: None,
             finished_at,
-            task_times: crate::model::Histogram::default(),
+            cpu_ns: 0,
+            task_times: Histogram::default(),
             workers: Vec::new(),
         })
     }

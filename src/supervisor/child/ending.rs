@@ -63,11 +63,9 @@ impl Ending {
     /// Whose fault the end is.
     pub(super) fn fault(&self, cause: Option<&Cause>) -> Fault {
         match (cause, self) {
-            (Some(Cause::Asked | Cause::NotReady), _) | (None, Self::Lost | Self::NotStarted(_)) => {
-                Fault::Ours
-            }
+            (Some(Cause::Asked | Cause::NotReady), _) | (None, Self::NotStarted(_)) => Fault::Ours,
             (Some(Cause::Timeout(_) | Cause::BadOutput(_) | Cause::TooLong(_)), _)
-            | (None, Self::Exited(_) | Self::Killed(_)) => Fault::Task,
+            | (None, Self::Exited(_) | Self::Killed(_) | Self::Lost) => Fault::Task,
         }
     }
 

@@ -5,17 +5,17 @@
 
 mod ending;
 mod launch;
+mod process;
+mod tail;
 mod work;
 
-use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
 use crate::model::LeaseId;
@@ -23,9 +23,12 @@ use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
 use crate::pool::WorkerId;
 use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR};
 use crate::store::{Chunk, Completion, Release};
+use crate::sys;
 use crate::sys::guard::{KILL, Report, TERMINATE};
 use ending::{Cause, Ending};
 pub(super) use launch::Launch;
+use process::Process;
+use tail::Tail;
 use work::Work;
 
 const READ_BYTES: usize = 1 << 18;
@@ -96,12 +99,11 @@ pub(super) fn spawn(
     events: mpsc::Sender<(WorkerId, Event)>,
 ) -> io::Result<Handle> {
     let (orders, incoming) = channel();
-    let wake =
-        Arc::new(eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?);
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let handle = Handle { orders, wake: Arc::clone(&wake) };
     let run = move || {
         let tell = Tell { id, events };
-        match Child::start(launch, incoming, wake, &tell) {
+        match Child::start(&launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
                 tell.say(Event::Gone { settlements: Vec::new(), not_ready: Some(error.to_string()) })
@@ -125,44 +127,6 @@ impl Tell {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Not ready yet.
-    Starting,
-    /// Takes work.
-    Up,
-    /// Its stdin is closed as soon as all it has is written; it is to end by itself.
-    Finishing,
-}
-
-#[derive(Debug)]
-struct Child<'a> {
-    tell: &'a Tell,
-    incoming: Receiver<Order>,
-    wake: Arc<OwnedFd>,
-    control: UnixStream,
-    stdin: Option<std::process::ChildStdin>,
-    stdout: Option<std::process::ChildStdout>,
-    stderr: Option<std::process::ChildStderr>,
-    guard: std::process::Child,
-    reports: LineSplitter,
-    answers: LineSplitter,
-    stderr_tail: VecDeque<u8>,
-    /// Messages that the worker has not taken, from `written` on.
-    outgoing: Vec<u8>,
-    written: usize,
-    work: Work,
-    phase: Phase,
-    ready_until: Option<Instant>,
-    grace: Duration,
-    /// Why it was told to end, and when it is killed if it has not.
-    ending: Option<(Cause, Option<Instant>)>,
-    /// How it ended.
-    ended: Option<Ending>,
-    /// When its pipes are left even if someone else still holds their other ends.
-    drained_by: Option<Instant>,
-}
-
 impl Settlement {
     /// The lease that it is about.
     pub(super) fn lease(&self) -> LeaseId {
@@ -173,46 +137,68 @@ impl Settlement {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not ready; ended if it is not by then.
+    Starting { until: Instant },
+    /// Takes work.
+    Up,
+    /// Its stdin is closed as soon as all it has is written; it is to end by itself.
+    Finishing,
+    /// Told to end for this cause; killed at this time if it has not.
+    Ending { kill_at: Option<Instant> },
+    /// It has ended; its pipes are left at this time even if someone else holds their other ends.
+    Ended { leave_at: Instant },
+}
+
+#[derive(Debug)]
+struct Child<'a> {
+    tell: &'a Tell,
+    incoming: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    process: Process,
+    answers: LineSplitter,
+    last_words: Tail,
+    work: Work,
+    phase: Phase,
+    grace: Duration,
+    was_ready: bool,
+    /// Why it was told to end.
+    cause: Option<Cause>,
+    /// How it ended.
+    ending: Option<Ending>,
+}
+
 impl<'a> Child<'a> {
     fn start(
-        launch: Launch,
+        launch: &Launch,
         incoming: Receiver<Order>,
         wake: Arc<OwnedFd>,
         tell: &'a Tell,
     ) -> io::Result<Self> {
-        let (mut guard, control) = launch.start()?;
-        control.set_nonblocking(true)?;
         Ok(Self {
             tell,
             incoming,
             wake,
-            control,
-            stdin: guard.stdin.take(),
-            stdout: guard.stdout.take(),
-            stderr: guard.stderr.take(),
-            guard,
-            reports: LineSplitter::new(4096),
+            process: Process::new(launch.start()?)?,
             answers: LineSplitter::new(MAX_MESSAGE_BYTES),
-            stderr_tail: VecDeque::new(),
-            outgoing: Vec::new(),
-            written: 0,
+            last_words: Tail::new(STDERR_TAIL_BYTES),
             work: Work::new(launch.name.to_string()),
-            phase: Phase::Starting,
-            ready_until: Some(Instant::now() + launch.start_timeout),
+            phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
             grace: launch.grace,
+            was_ready: false,
+            cause: None,
             ending: None,
-            ended: None,
-            drained_by: None,
         })
     }
 
     fn run(&mut self) {
         let mut buffer = vec![0; READ_BYTES];
-        while self.ended.is_none() || self.stdout.is_some() || self.stderr.is_some() {
+        while self.ending.is_none() || self.process.is_open() {
             if let Err(error) = self.turn(&mut buffer) {
                 tracing::error!(worker = %self.work.worker, %error, "lost touch with a worker");
-                self.ended.get_or_insert(Ending::Lost);
-                (self.stdout, self.stderr) = (None, None);
+                self.ending.get_or_insert(Ending::Lost);
+                self.process.leave();
             }
         }
         self.conclude();
@@ -220,77 +206,63 @@ impl<'a> Child<'a> {
 
     /// Waits for something to happen and deals with all that did.
     fn turn(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let [wake, control, stdin, stdout, stderr] = self.wait()?;
-        if stdout {
-            self.read_answers(buffer)?;
+        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let happened = self.process.wait(&self.wake, timeout)?;
+        if happened.stdout
+            && let Some(count) = self.process.read_stdout(buffer)?
+        {
+            self.take_answers(&buffer[..count]);
         }
-        if stderr {
-            self.read_stderr(buffer)?;
+        if happened.stderr
+            && let Some(count) = self.process.read_stderr(buffer)?
+        {
+            self.last_words.push(&buffer[..count]);
         }
-        if control {
-            self.read_reports(buffer)?;
+        if happened.control {
+            self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
         }
-        if wake {
+        if happened.wake {
             self.take_orders();
         }
-        if stdin || wake {
-            self.write_messages()?;
+        if happened.stdin || happened.wake {
+            self.process.write()?;
         }
-        self.keep_time()
+        self.finish_when_written();
+        self.keep_time(Instant::now())
     }
 
-    /// Waits for any of: an order, word from the guard, room in stdin, bytes on stdout, bytes on stderr, a deadline.
-    fn wait(&self) -> io::Result<[bool; 5]> {
-        let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = timeout
-            .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
-        let unwatched = || PollFd::new(&self.wake, PollFlags::empty());
-        let stdin = self.stdin.as_ref().filter(|_| !self.outgoing.is_empty());
-        let control = Some(&self.control).filter(|_| self.ended.is_none());
-        let mut fds = [
-            PollFd::new(&self.wake, PollFlags::IN),
-            control.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
-            stdin.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::OUT)),
-            self.stdout.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
-            self.stderr.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
-        ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Err(rustix::io::Errno::INTR) => Ok([false; 5]),
-            outcome => outcome.map(|_| fds.map(|fd| !fd.revents().is_empty())).map_err(io::Error::from),
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Starting { until } => Some(until),
+            Phase::Up | Phase::Finishing => self.work.deadline(),
+            Phase::Ending { kill_at } => kill_at,
+            Phase::Ended { leave_at } => Some(leave_at),
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let kill_at = self.ending.as_ref().and_then(|(_, kill_at)| *kill_at);
-        let task = if self.ending.is_none() { self.work.deadline() } else { None };
-        [kill_at, task, self.ready_until, self.drained_by].into_iter().flatten().min()
-    }
-
-    fn keep_time(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        if self.ready_until.is_some_and(|at| at <= now) {
-            self.ready_until = None;
-            self.terminate(Cause::NotReady);
+    fn keep_time(&mut self, now: Instant) -> io::Result<()> {
+        if self.deadline().is_none_or(|at| at > now) {
+            return Ok(());
         }
-        if self.ending.is_none() && self.work.deadline().is_some_and(|at| at <= now) {
-            self.terminate(Cause::Timeout(self.work.timeout()));
-        }
-        if self.drained_by.is_some_and(|at| at <= now) {
-            (self.stdout, self.stderr) = (None, None);
-        }
-        if let Some((_, kill_at)) = &mut self.ending
-            && kill_at.take_if(|at| *at <= now).is_some()
-        {
-            self.control.write_all(&[KILL])?;
+        match &mut self.phase {
+            Phase::Starting { .. } => self.terminate(Cause::NotReady),
+            Phase::Up | Phase::Finishing => self.terminate(Cause::Timeout(self.work.timeout())),
+            Phase::Ending { kill_at } => {
+                *kill_at = None;
+                self.process.order(KILL)?;
+            }
+            Phase::Ended { .. } => self.process.leave(),
         }
         Ok(())
     }
 
     fn take_orders(&mut self) {
+        // Only how often it was woken, which does not matter.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         loop {
             match self.incoming.try_recv() {
-                Ok(Order::Run(assignment)) => self.work.add(assignment, &mut self.outgoing),
+                Ok(Order::Run(assignment)) => self.work.add(assignment, &mut self.process.outgoing),
+                Ok(Order::Finish) if matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. }) => {}
                 Ok(Order::Finish) => self.phase = Phase::Finishing,
                 // The loop is gone: the server ends at once.
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
@@ -301,78 +273,54 @@ impl<'a> Child<'a> {
 
     /// Asks the worker to end, and has it killed after the grace.
     fn terminate(&mut self, cause: Cause) {
-        if self.ending.is_some() || self.ended.is_some() {
+        self.end(cause, self.grace);
+    }
+
+    fn end(&mut self, cause: Cause, grace: Duration) {
+        if matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. }) {
             return;
         }
-        self.ending = Some((cause, Some(Instant::now() + self.grace)));
+        self.cause = Some(cause);
+        self.phase = Phase::Ending { kill_at: Some(Instant::now() + grace) };
         // A guard that cannot be written to has ended; that is seen when it is read.
-        drop(self.control.write_all(&[TERMINATE]));
+        drop(self.process.order(TERMINATE));
     }
 
-    fn kill(&mut self, cause: Cause) {
-        self.terminate(cause);
-        if let Some((_, kill_at)) = &mut self.ending {
-            *kill_at = Some(Instant::now());
-        }
-    }
-
-    fn write_messages(&mut self) -> io::Result<()> {
-        while let Some(stdin) = self.stdin.as_mut().filter(|_| self.written < self.outgoing.len()) {
-            match stdin.write(&self.outgoing[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It has closed its stdin; what it has not taken is given back when it ends.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stdin = None,
-                Err(error) => return Err(error),
+    /// The end of stdin asks a worker to end; one that has nothing more to do has the grace for it.
+    fn finish_when_written(&mut self) {
+        if self.phase == Phase::Finishing && self.process.outgoing.is_empty() {
+            self.process.close_stdin();
+            if self.work.is_empty() {
+                self.cause = Some(Cause::Asked);
+                self.phase = Phase::Ending { kill_at: Some(Instant::now() + self.grace) };
             }
         }
-        self.outgoing.clear();
-        self.written = 0;
-        if self.phase == Phase::Finishing {
-            self.stdin = None;
-        }
-        Ok(())
     }
 
-    fn read_stderr(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let Some(count) = read_some(&mut self.stderr, buffer)? else { return Ok(()) };
-        self.keep_tail(&buffer[..count]);
-        Ok(())
-    }
-
-    fn keep_tail(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..];
-        let surplus = (self.stderr_tail.len() + bytes.len()).saturating_sub(STDERR_TAIL_BYTES);
-        self.stderr_tail.drain(..surplus.min(self.stderr_tail.len()));
-        self.stderr_tail.extend(bytes);
-    }
-
-    fn read_answers(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let Some(count) = read_some(&mut self.stdout, buffer)? else { return Ok(()) };
+    fn take_answers(&mut self, bytes: &[u8]) {
         let mut answers = std::mem::replace(&mut self.answers, LineSplitter::new(MAX_MESSAGE_BYTES));
-        let outcome = answers.feed(&buffer[..count], |line| self.take_line(line));
+        let outcome = answers.feed(bytes, |line| self.take_line(line));
         self.answers = answers;
-        if let Err(cause) = outcome {
-            self.kill(cause);
-            self.stdout = None;
-        }
         self.settle();
-        Ok(())
+        if let Err(cause) = outcome {
+            self.end(cause, Duration::ZERO);
+            self.process.close_stdout();
+        }
     }
 
     /// A line of stdout: what stands before a record separator is a stray print, what follows is a message.
     fn take_line(&mut self, line: &[u8]) -> Result<(), Cause> {
         let Some(at) = memchr::memchr(RECORD_SEPARATOR, line) else {
-            self.keep_tail(line);
-            self.keep_tail(b"\n");
+            self.last_words.push(line);
+            self.last_words.push(b"\n");
             return Ok(());
         };
-        if at > 0 {
-            self.keep_tail(&line[..at]);
-        }
+        self.last_words.push(&line[..at]);
         match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
-            Answer::Ready { protocol: PROTOCOL_VERSION } => self.become_ready(),
+            Answer::Ready { protocol: PROTOCOL_VERSION } => {
+                self.become_ready();
+                Ok(())
+            }
             Answer::Ready { protocol } => Err(Cause::BadOutput(format!(
                 "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
             ))),
@@ -381,12 +329,12 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn become_ready(&mut self) -> Result<(), Cause> {
-        if self.ready_until.take().is_some() && self.phase == Phase::Starting {
+    fn become_ready(&mut self) {
+        if let Phase::Starting { .. } = self.phase {
             self.phase = Phase::Up;
+            self.was_ready = true;
             self.tell.say(Event::Ready);
         }
-        Ok(())
     }
 
     /// Passes on what the answers so far come to.
@@ -396,68 +344,33 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn read_reports(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let count = match self.control.read(&mut buffer[..4096]) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            Err(error) => return Err(error),
-        };
-        if count == 0 {
-            self.has_ended(Ending::Lost);
-            return Ok(());
-        }
-        let mut reports = Vec::new();
-        let fed = self.reports.feed(&buffer[..count], |line| {
-            reports.push(String::from_utf8_lossy(line).into_owned());
-            Ok::<(), crate::protocol::LineTooLong>(())
-        });
-        fed.map_err(io::Error::other)?;
-        for line in reports {
-            match Report::decode(&line).ok_or_else(|| io::Error::other(format!("the guard says {line:?}")))? {
-                Report::Started(pid) => {
-                    self.work.pid = pid;
-                    self.tell.say(Event::Started { pid });
-                }
-                Report::NotStarted(why) => self.has_ended(Ending::NotStarted(why)),
-                Report::Ended { code, signal, .. } => self.has_ended(Ending::of(code, signal)),
+    fn take_report(&mut self, report: Report) {
+        let ending = match report {
+            Report::Started(pid) => {
+                self.work.pid = pid;
+                return self.tell.say(Event::Started { pid });
             }
-        }
-        Ok(())
-    }
-
-    fn has_ended(&mut self, ending: Ending) {
-        self.ended = Some(ending);
-        self.drained_by = Some(Instant::now() + DRAIN_FOR);
+            Report::NotStarted(why) => Ending::NotStarted(why),
+            Report::Ended { code, signal, .. } => Ending::of(code, signal),
+            Report::Lost => Ending::Lost,
+        };
+        self.ending.get_or_insert(ending);
+        self.phase = Phase::Ended { leave_at: Instant::now() + DRAIN_FOR };
     }
 
     /// The process is gone, and its pipes are empty: what it left unanswered is judged.
     fn conclude(&mut self) {
-        // The guard ends by itself right behind its last report; this only takes it off the process table.
-        drop(self.guard.wait());
+        self.process.reap();
         self.settle();
-        let (cause, _) = self.ending.take().unzip();
-        let ending = self.ended.take().unwrap_or(Ending::Lost);
-        let (head, tail) = self.stderr_tail.as_slices();
-        let tail = String::from_utf8_lossy(&[head, tail].concat()).into_owned();
-        let settlements = self.work.abandon(cause.as_ref(), &ending, &tail);
-        let not_ready = (self.phase == Phase::Starting).then(|| ending.describe(cause.as_ref(), &tail));
+        let cause = self.cause.take();
+        let ending = self.ending.take().unwrap_or(Ending::Lost);
+        if ending == Ending::Lost {
+            sys::orphans::kill();
+        }
+        let words = self.last_words.text();
+        let settlements = self.work.abandon(cause.as_ref(), &ending, &words);
+        let asked = cause == Some(Cause::Asked);
+        let not_ready = (!self.was_ready && !asked).then(|| ending.describe(cause.as_ref(), &words));
         self.tell.say(Event::Gone { settlements, not_ready });
-    }
-}
-
-/// Reads what is there; `None` at the end, which closes the pipe, and when there is nothing.
-fn read_some(pipe: &mut Option<impl io::Read>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    let Some(open) = pipe else { return Ok(None) };
-    match open.read(buffer) {
-        Ok(0) => {
-            *pipe = None;
-            Ok(None)
-        }
-        Ok(count) => Ok(Some(count)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
     }
 }

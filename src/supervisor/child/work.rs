@@ -88,6 +88,11 @@ impl Work {
         self.chunks.push_back(Progress { next: chunk.first, assignment });
     }
 
+    /// Whether it has nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
     /// The hard limit of the task at work; zero if there is none.
     pub(super) fn timeout(&self) -> Duration {
         self.chunks.front().and_then(|chunk| chunk.assignment.timeout).unwrap_or_default()

@@ -1,0 +1,182 @@
+//! A worker's process as bytes: its guard, the socket to that, and three pipes that never block this thread.
+
+use std::io::{self, Read, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::protocol::{LineSplitter, LineTooLong};
+use crate::sys::guard::Report;
+
+/// A guard's report is short.
+const REPORT_BYTES: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Process {
+    guard: Child,
+    control: Option<UnixStream>,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    reports: LineSplitter,
+    /// Messages that the worker has not taken, from `written` on.
+    pub(super) outgoing: Vec<u8>,
+    written: usize,
+}
+
+/// What has happened, one or more of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each descriptor")]
+pub(super) struct Happened {
+    /// There may be orders.
+    pub(super) wake: bool,
+    /// The guard has said something, or has ended.
+    pub(super) control: bool,
+    /// There is room in stdin for what is outgoing.
+    pub(super) stdin: bool,
+    /// There is something on stdout, or it has ended.
+    pub(super) stdout: bool,
+    /// The same for stderr.
+    pub(super) stderr: bool,
+}
+
+impl Process {
+    pub(super) fn new((mut guard, control): (Child, UnixStream)) -> io::Result<Self> {
+        control.set_nonblocking(true)?;
+        Ok(Self {
+            control: Some(control),
+            stdin: guard.stdin.take(),
+            stdout: guard.stdout.take(),
+            stderr: guard.stderr.take(),
+            guard,
+            reports: LineSplitter::new(REPORT_BYTES),
+            outgoing: Vec::new(),
+            written: 0,
+        })
+    }
+
+    /// Whether there may be something to read.
+    pub(super) fn is_open(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some()
+    }
+
+    /// Reads no more.
+    pub(super) fn leave(&mut self) {
+        (self.stdout, self.stderr) = (None, None);
+    }
+
+    pub(super) fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub(super) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    /// Waits until something happens or the time is over.
+    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<Duration>) -> io::Result<Happened> {
+        let timeout = timeout
+            .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
+        let unwatched = || PollFd::new(wake, PollFlags::empty());
+        let stdin = self.stdin.as_ref().filter(|_| !self.outgoing.is_empty());
+        let mut fds = [
+            PollFd::new(wake, PollFlags::IN),
+            self.control.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
+            stdin.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::OUT)),
+            self.stdout.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
+            self.stderr.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {
+                let [wake, control, stdin, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+                Ok(Happened { wake, control, stdin, stdout, stderr })
+            }
+            Err(rustix::io::Errno::INTR) => Ok(Happened::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what is outgoing, as far as there is room.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        while let Some(stdin) = self.stdin.as_mut().filter(|_| self.written < self.outgoing.len()) {
+            match stdin.write(&self.outgoing[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It has closed its stdin; what it has not taken is given back when it ends.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stdin = None,
+                Err(error) => return Err(error),
+            }
+        }
+        self.outgoing.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// How many bytes stdout gave; `None` at its end, and when there are none.
+    pub(super) fn read_stdout(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        read_some(&mut self.stdout, buffer)
+    }
+
+    /// The same for stderr.
+    pub(super) fn read_stderr(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        read_some(&mut self.stderr, buffer)
+    }
+
+    /// What the guard has said; [`Report::Lost`] behind the last report.
+    pub(super) fn read_reports(&mut self) -> io::Result<Vec<Report>> {
+        let mut buffer = [0; REPORT_BYTES];
+        let was_open = self.control.is_some();
+        let count = match read_some(&mut self.control, &mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.control = None;
+                None
+            }
+            outcome => outcome?,
+        };
+        let mut reports = Vec::new();
+        let fed = self.reports.feed(&buffer[..count.unwrap_or(0)], |line| {
+            reports.push(Report::decode(&String::from_utf8_lossy(line)));
+            Ok::<(), LineTooLong>(())
+        });
+        fed.map_err(io::Error::other)?;
+        if was_open && self.control.is_none() {
+            reports.push(Some(Report::Lost));
+        }
+        let known: Option<Vec<Report>> = reports.into_iter().collect();
+        known.ok_or_else(|| io::Error::other("the guard says what is no report"))
+    }
+
+    /// Tells the guard what to do.
+    pub(super) fn order(&mut self, order: u8) -> io::Result<()> {
+        match self.control.as_mut().map(|control| control.write_all(&[order])) {
+            // It has ended, and says so behind its last report.
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the guard, which ends by itself right behind its last report, off the process table.
+    pub(super) fn reap(&mut self) {
+        drop(self.guard.wait());
+    }
+}
+
+/// Reads what is there; `None` at the end, which closes the pipe, and when there is nothing.
+fn read_some(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some(open) = pipe else { return Ok(None) };
+    match open.read(buffer) {
+        Ok(0) => {
+            *pipe = None;
+            Ok(None)
+        }
+        Ok(count) => Ok(Some(count)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
