@@ -1,5 +1,7 @@
 //! Settings: flag beats environment beats file beats default, and what is not known is refused.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 

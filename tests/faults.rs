@@ -1,5 +1,7 @@
 //! What goes wrong: workers and the server killed, poison among the inputs, uploads cut off. Nothing is lost.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 

@@ -1,5 +1,7 @@
 //! Every error says what was wrong and what would be right, as an RFC 9457 problem.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 

@@ -1,5 +1,7 @@
 //! Jobs as a whole: their list, their end, their order, and how tasks may end.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
@@ -34,14 +36,16 @@ fn the_list_is_filtered_by_state_function_and_label() {
     let done = server.submit(&json!({"function": "echo", "inputs": [1], "labels": {"team": "x", "n": "1"}}));
     let failed = server.submit(&json!({"function": "sha256", "inputs": [1], "labels": {"team": "y"}}));
     let running = server.submit(&json!({"function": "sleep", "inputs": [60], "labels": {"team": "x"}}));
-    (done.wait(), failed.wait(), running.wait_for_running(1));
+    done.wait();
+    failed.wait();
+    running.wait_for_running(1);
     let listed = |query: &str| ids(&server.get(&format!("/v1/jobs?{query}")).expect(200).json());
-    assert_eq!(listed("state=succeeded"), [done.id.clone()]);
-    assert_eq!(listed("state=failed"), [failed.id.clone()]);
-    assert_eq!(listed("state=running"), [running.id.clone()]);
-    assert_eq!(listed("function=sha256"), [failed.id]);
-    assert_eq!(listed("label=team=x"), [running.id, done.id.clone()]);
-    assert_eq!(listed("label=team=x&state=succeeded"), [done.id]);
+    assert_eq!(listed("state=succeeded"), [done.id.as_str()]);
+    assert_eq!(listed("state=failed"), [failed.id.as_str()]);
+    assert_eq!(listed("state=running"), [running.id.as_str()]);
+    assert_eq!(listed("function=sha256"), [failed.id.as_str()]);
+    assert_eq!(listed("label=team=x"), [running.id.as_str(), done.id.as_str()]);
+    assert_eq!(listed("label=team=x&state=succeeded"), [done.id.as_str()]);
     assert_eq!(listed("label=team=z"), Vec::<String>::new());
 }
 

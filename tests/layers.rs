@@ -1,5 +1,7 @@
 //! The layers: a folder of `src/` uses only what stands behind its arrow in the design, and pure code stays pure.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

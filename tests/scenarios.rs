@@ -1,5 +1,7 @@
 //! The scenarios of the README: submit, poll, results, cancel, resize, end a worker by its process id.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 

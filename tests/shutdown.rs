@@ -1,5 +1,7 @@
 //! SIGTERM: no new work, running tasks get the grace, then nothing is left running and nothing is lost.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
@@ -38,11 +40,11 @@ fn a_draining_server_says_so() {
     let job = server.map("sleep", &json!([2]));
     job.wait_for_running(1);
     server.terminate();
-    eventually("the refusal of new jobs", || {
-        let answer = server.post_json("/v1/jobs", r#"{"function": "echo", "inputs": [1]}"#);
-        check(answer, |answer| answer.status == 503)
-    })
-    .problem(503, "shutting-down");
+    let submit = || server.post_json("/v1/jobs", r#"{"function": "echo", "inputs": [1]}"#);
+    eventually("the refusal of new jobs", || check(submit().status, |status| *status == 503));
+    let refusal = submit();
+    refusal.problem(503, "shutting-down");
+    assert!(!refusal.header("retry-after").is_empty());
     assert_eq!(server.get("/readyz").status, 503);
     server.get("/healthz").expect(200);
     assert_eq!(job.status()["state"], "running", "what there is can still be read");

@@ -1,5 +1,7 @@
 //! The pool and its workers: real processes, as many at once as was asked for.
 
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
@@ -50,6 +52,15 @@ fn workers_stay_warm_from_job_to_job() {
     };
     let first = worker_of(1);
     assert_eq!([worker_of(2), worker_of(3)], [first.clone(), first]);
+}
+
+#[test]
+fn a_slow_task_does_not_hold_back_those_behind_it() {
+    let server = Server::start();
+    // The first is measured as quick, so those behind it may share a chunk with the slow one.
+    let job = server.map("sleep", &json!([0, 60, 0, 0, 0, 0]));
+    job.wait_for_done(5);
+    assert_eq!(job.wait_for_running(1)[0]["index"], 1);
 }
 
 #[test]

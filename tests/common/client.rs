@@ -30,7 +30,7 @@ impl Client {
     pub(crate) fn new(address: String) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(300)))
+            .timeout_global(Some(Duration::from_secs(200)))
             .build();
         Self { agent: config.into(), address }
     }

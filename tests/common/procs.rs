@@ -36,14 +36,14 @@ impl Proc {
     }
 
     /// Every process whose environment holds this text.
-    pub(crate) fn marked(marker: &str) -> Vec<Self> {
-        let marked = |pid: &u32| {
+    pub(crate) fn with_environment(text: &str) -> Vec<Self> {
+        let has_it = |pid: &u32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.windows(marker.len()).any(|window| window == marker.as_bytes())
+            environment.windows(text.len()).any(|window| window == text.as_bytes())
         };
         let numbers =
             fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter(marked).filter_map(Self::find).collect()
+        numbers.filter(has_it).filter_map(Self::find).collect()
     }
 
     /// The most memory that it has held, in bytes.

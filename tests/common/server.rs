@@ -93,7 +93,7 @@ impl Server {
 
     /// Everything that runs on behalf of this server, itself included; after its death too.
     pub(crate) fn processes(&self) -> Vec<Proc> {
-        Proc::marked(self.home.path().to_str().unwrap())
+        Proc::with_environment(self.home.path().to_str().unwrap())
     }
 
     /// `kill -9` of the server.
