@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
-use super::query::{self, Params};
+use super::query::{self, Named, Params};
 use super::views::{JobBody, Page, brief_view, job_view};
 use super::{Edge, Problem, results};
 use crate::model::{Job, JobId, JobState};
@@ -47,7 +47,7 @@ pub(super) struct StatusParams {
 
 pub(super) async fn status(
     State(edge): State<Edge>,
-    Path(id): Path<String>,
+    Named(id): Named,
     Params(StatusParams { wait }): Params<StatusParams>,
 ) -> Result<Json<JobBody>, Problem> {
     let job = wait_for_end(&edge, query::job_id(&id)?, wait.unwrap_or_default()).await?;
@@ -105,7 +105,7 @@ pub(super) async fn list(
     Ok(Json(Page { items, next }))
 }
 
-pub(super) async fn cancel(State(edge): State<Edge>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let parsed = query::job_id(&id)?;
     let Some(job) = edge.store.cancel(parsed, (edge.now)()).await? else {
         return Err(Problem::unknown_job(&id));
@@ -118,7 +118,7 @@ pub(super) async fn cancel(State(edge): State<Edge>, Path(id): Path<String>) -> 
     Ok((status, Json(view(&edge, &job).await?)).into_response())
 }
 
-pub(super) async fn forget(State(edge): State<Edge>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn forget(State(edge): State<Edge>, Named(id): Named) -> Result<StatusCode, Problem> {
     match edge.store.delete(query::job_id(&id)?).await? {
         Deleted::Yes => Ok(StatusCode::NO_CONTENT),
         Deleted::Unknown => Err(Problem::unknown_job(&id)),

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
+use super::query::Named;
 use super::views::{Page, PoolBody, pool_view};
 use super::{Edge, FunctionView, Problem};
 use crate::nearest::with_nearest;
@@ -35,10 +36,7 @@ pub(super) async fn resize(State(edge): State<Edge>, body: Bytes) -> Result<Json
     Ok(Json(pool_view(&edge.supervisor.resize(slots).await?)))
 }
 
-pub(super) async fn end_worker(
-    State(edge): State<Edge>,
-    Path(who): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn end_worker(State(edge): State<Edge>, Named(who): Named) -> Result<StatusCode, Problem> {
     let by_name = who.parse().map(WorkerSelector::Name).ok();
     let selector = by_name.or_else(|| who.parse().map(WorkerSelector::Pid).ok());
     if let Some(selector) = selector

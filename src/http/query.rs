@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::Problem;
+use super::{Problem, error};
 use crate::model::JobId;
 use crate::nearest::with_nearest;
 
@@ -32,6 +32,20 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+/// The one parameter of the path; one that is no text names nothing.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(error::unknown_path(parts.method.clone(), parts.uri.clone()).await),
+        }
+    }
 }
 
 /// The id in the path; one that cannot be an id is an unknown job.

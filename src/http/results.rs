@@ -1,14 +1,14 @@
 //! `GET /v1/jobs/{id}/results`: NDJSON, streamed from the store a megabyte at a time, or a JSON page.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::query::{self, Params};
+use super::query::{self, Named, Params};
 use super::render::{Fields, render};
 use super::{Edge, Problem};
 use crate::model::{Job, JobId};
@@ -60,7 +60,7 @@ struct Cursor {
 
 pub(super) async fn results(
     State(edge): State<Edge>,
-    Path(id): Path<String>,
+    Named(id): Named,
     headers: HeaderMap,
     Params(params): Params<ResultParams>,
 ) -> Result<Response, Problem> {

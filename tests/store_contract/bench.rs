@@ -55,7 +55,7 @@ pub(crate) fn spec(options: JobOptions) -> JobSpec {
 }
 
 pub(crate) fn segment(first: u64, inputs: &[String]) -> InputSegment {
-    let lines: String = inputs.iter().map(|input| format!("{input}\n")).collect();
+    let lines = inputs.join("\n") + "\n";
     InputSegment { first, count: inputs.len() as u32, lines: Bytes::from(lines) }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A third store joins with one `Kind` and one line of the macro at the end of `scenarios.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
 mod bench;
 mod random;
 mod scenarios;

@@ -1,0 +1,125 @@
+//! HTTP as `curl` speaks it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::{HeaderMap, Request};
+use ureq::{Agent, Body, SendBody};
+
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) address: String,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Client {
+    pub(crate) fn new(address: String) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(200)))
+            .build();
+        Self { agent: config.into(), address }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "")
+    }
+
+    /// A call with these headers and body.
+    pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.try_call(method, path, headers, body).unwrap()
+    }
+
+    /// As [`Client::call`], for a server that may not be there.
+    pub(crate) fn try_call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, ureq::Error> {
+        let request = self.request(method, path, headers);
+        let response = if body.is_empty() && headers.is_empty() {
+            self.agent.run(request.body(()).unwrap())
+        } else {
+            self.agent.run(request.body(body).unwrap())
+        };
+        Answer::read(response?)
+    }
+
+    /// A POST whose body is sent piece by piece as the reader gives it.
+    pub(crate) fn post_stream(&self, path: &str, content_type: &str, mut body: impl Read) -> Answer {
+        let request = self.request("POST", path, &[("Content-Type", content_type)]);
+        let request = request.body(SendBody::from_reader(&mut body)).unwrap();
+        Answer::read(self.agent.run(request).unwrap()).unwrap()
+    }
+
+    /// The lines of an answer as they come in.
+    pub(crate) fn lines(&self, path: &str) -> impl Iterator<Item = String> + use<> {
+        let response = self.agent.run(self.request("GET", path, &[]).body(()).unwrap()).unwrap();
+        assert_eq!(response.status().as_u16(), 200, "GET {path}");
+        BufReader::new(response.into_body().into_reader()).lines().map(Result::unwrap)
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> ureq::http::request::Builder {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.address));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    }
+}
+
+impl Answer {
+    fn read(response: ureq::http::Response<Body>) -> Result<Self, ureq::Error> {
+        let (head, body) = response.into_parts();
+        let mut text = String::new();
+        body.into_reader().read_to_string(&mut text)?;
+        Ok(Self { status: head.status.as_u16(), headers: head.headers, text })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body, which must be JSON and say so.
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), JSON, "{self:#?}");
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// The answer, which must have this status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:#?}");
+        self
+    }
+
+    /// The problem, which must be of this status and kind and say all that RFC 9457 wants.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (status, "application/problem+json"),
+            "{self:#?}"
+        );
+        let problem: Value = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(problem["type"], format!("urn:gristmill:problem:{kind}"), "{self:#?}");
+        assert_eq!(problem["status"], status, "{self:#?}");
+        for text in ["title", "detail"] {
+            assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{self:#?}");
+        }
+        problem
+    }
+}

@@ -1,0 +1,195 @@
+//! Jobs as a whole: their list, their end, their order, and how tasks may end.
+
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
+#[expect(dead_code, reason = "each test file uses a part of the harness")]
+mod common;
+
+use common::Server;
+use common::job::Job;
+use serde_json::{Value, json};
+
+fn ids(page: &Value) -> Vec<String> {
+    page["items"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_list_is_newest_first_and_pages_by_cursor() {
+    let server = Server::start();
+    let mut submitted: Vec<String> = (0..7).map(|n| server.map("echo", &json!([n])).id).collect();
+    submitted.reverse();
+    let list = |query: &str| server.get(&format!("/v1/jobs?{query}")).expect(200).json();
+    assert_eq!(ids(&list("")), submitted);
+    let (mut listed, mut page) = (Vec::new(), list("limit=3"));
+    while !page["next"].is_null() {
+        assert_eq!(page["items"].as_array().unwrap().len(), 3);
+        listed.extend(ids(&page));
+        page = list(&format!("limit=3&after={}", page["next"].as_str().unwrap()));
+    }
+    listed.extend(ids(&page));
+    assert_eq!(listed, submitted);
+}
+
+#[test]
+fn the_list_is_filtered_by_state_function_and_label() {
+    let server = Server::start();
+    let done = server.submit(&json!({"function": "echo", "inputs": [1], "labels": {"team": "x", "n": "1"}}));
+    let failed = server.submit(&json!({"function": "sha256", "inputs": [1], "labels": {"team": "y"}}));
+    let running = server.submit(&json!({"function": "sleep", "inputs": [60], "labels": {"team": "x"}}));
+    done.wait();
+    failed.wait();
+    running.wait_for_running(1);
+    let listed = |query: &str| ids(&server.get(&format!("/v1/jobs?{query}")).expect(200).json());
+    assert_eq!(listed("state=succeeded"), [done.id.as_str()]);
+    assert_eq!(listed("state=failed"), [failed.id.as_str()]);
+    assert_eq!(listed("state=running"), [running.id.as_str()]);
+    assert_eq!(listed("function=sha256"), [failed.id.as_str()]);
+    assert_eq!(listed("label=team=x"), [running.id.as_str(), done.id.as_str()]);
+    assert_eq!(listed("label=team=x&state=succeeded"), [done.id.as_str()]);
+    assert_eq!(listed("label=team=z"), Vec::<String>::new());
+}
+
+#[test]
+fn a_job_is_forgotten_once_it_has_ended() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!([60]));
+    server.delete(&job.path()).problem(409, "not-ended");
+    job.cancel();
+    job.wait();
+    server.delete(&job.path()).expect(204);
+    server.get(&job.path()).problem(404, "unknown-job");
+    server.get(&format!("{}/results", job.path())).problem(404, "unknown-job");
+    server.delete(&job.path()).problem(404, "unknown-job");
+    assert_eq!(server.get("/v1/jobs").json(), json!({"items": [], "next": null}));
+}
+
+#[test]
+fn an_exception_that_is_not_worth_a_retry_fails_at_once() {
+    let server = Server::start();
+    let job = server.map("sha256", &json!(["abc", 5, "a"]));
+    let status = job.wait();
+    assert_eq!(status["state"], "failed");
+    assert_eq!((&status["progress"]["succeeded"], &status["progress"]["failed"]), (&json!(2), &json!(1)));
+    let failed = job.by_input().remove(1);
+    assert_eq!((&failed["status"], &failed["attempt"]), (&json!("failed"), &json!(1)));
+    assert_eq!(
+        (&failed["error"]["verdict"], &failed["error"]["type"]),
+        (&json!("exception"), &json!("BadInput"))
+    );
+    assert!(failed["error"]["message"].as_str().unwrap().contains('5'), "{failed:#}");
+    assert!(failed.get("output").is_none());
+}
+
+#[test]
+fn an_exception_is_retried_up_to_the_most_attempts() {
+    let server = Server::start();
+    for (max_attempts, expected) in [(None, 3), (Some(1), 1), (Some(5), 5)] {
+        let inputs = json!([{"mode": "exception", "message": "no luck"}, {"mode": "stdout"}]);
+        let job = server.submit(&match max_attempts {
+            None => json!({"function": "fail", "inputs": inputs}),
+            Some(most) => json!({"function": "fail", "inputs": inputs, "max_attempts": most}),
+        });
+        assert_eq!(job.wait()["state"], "failed");
+        let results = job.by_input();
+        assert_eq!((&results[0]["attempt"], &results[1]["attempt"]), (&json!(expected), &json!(1)));
+        assert_eq!(results[0]["error"]["message"], "no luck");
+        job.has_each_result_once(2);
+    }
+}
+
+#[test]
+fn a_task_over_its_time_is_ended_and_harms_no_other() {
+    let server = Server::start();
+    let body = json!({"function": "sleep", "inputs": [0, 60, 0.01], "timeout": "300ms", "max_attempts": 1});
+    let job = server.submit(&body);
+    let status = job.wait();
+    assert_eq!((&status["state"], &status["options"]["timeout_ms"]), (&json!("failed"), &json!(300.0)));
+    let results = job.by_input();
+    assert_eq!((&results[1]["error"]["verdict"], &results[1]["attempt"]), (&json!("timeout"), &json!(1)));
+    assert!(results[1]["error"]["message"].as_str().unwrap().contains("0.3 s"), "{:#}", results[1]);
+    assert!(results[1]["duration_ms"].as_f64().unwrap() >= 300.0);
+    assert_eq!((&results[0]["status"], &results[2]["status"]), (&json!("succeeded"), &json!("succeeded")));
+}
+
+#[test]
+fn a_task_over_its_time_is_tried_again() {
+    let server = Server::start();
+    let job = server.submit(&json!({"function": "fail", "inputs": [{"mode": "hang"}, {"mode": "spin"}],
+                                    "timeout": 0.2, "max_attempts": 2}));
+    assert_eq!(job.wait()["state"], "failed");
+    for result in job.results() {
+        assert_eq!((&result["error"]["verdict"], &result["attempt"]), (&json!("timeout"), &json!(2)));
+    }
+}
+
+#[test]
+fn a_job_that_stops_on_an_error_cancels_the_rest() {
+    let server = Server::start();
+    let mut inputs = vec![json!({"mode": "hang"}), json!({"mode": "exception", "retryable": false})];
+    inputs.resize(40, json!({"mode": "hang"}));
+    let job = server.submit(&json!({"function": "fail", "inputs": inputs, "on_error": "stop"}));
+    let status = job.wait();
+    assert_eq!(status["state"], "failed");
+    assert_eq!((&status["progress"]["failed"], &status["progress"]["cancelled"]), (&json!(1), &json!(39)));
+    job.has_each_result_once(40);
+}
+
+#[test]
+fn without_that_an_error_leaves_the_others_alone() {
+    let server = Server::start();
+    let mut inputs = vec![json!({"mode": "exception", "retryable": false})];
+    inputs.resize(40, json!({"mode": "stdout"}));
+    let status = server.map("fail", &json!(inputs)).wait();
+    assert_eq!((&status["progress"]["failed"], &status["progress"]["succeeded"]), (&json!(1), &json!(39)));
+}
+
+fn started_and_finished(status: &Value) -> (jiff::Timestamp, jiff::Timestamp) {
+    let at = |key: &str| status["timings"][key].as_str().unwrap().parse().unwrap();
+    (at("started_at"), at("finished_at"))
+}
+
+#[test]
+fn jobs_of_a_higher_priority_go_first() {
+    let server = Server::with(&["--processes=1"]);
+    let blocker = server.map("sleep", &json!([60]));
+    blocker.wait_for_running(1);
+    let job = |priority: i32| {
+        server.submit(&json!({"function": "sleep", "inputs": [0.02, 0.02, 0.02], "priority": priority}))
+    };
+    let (low, middle, high) = (job(-1), job(0), job(5));
+    blocker.cancel();
+    let [low, middle, high] = [low, middle, high].map(|job: Job<'_>| started_and_finished(&job.succeeds()));
+    assert!(high.1 <= middle.0 && middle.1 <= low.0, "high {high:?}, middle {middle:?}, low {low:?}");
+}
+
+#[test]
+fn a_small_job_does_not_wait_for_a_huge_one() {
+    let server = Server::start();
+    let huge = server.map("sleep", &json!(vec![0.02; 3000]));
+    huge.wait_for_done(20);
+    let small = server.map("echo", &json!(["quick"]));
+    small.succeeds();
+    let progress = huge.status()["progress"].clone();
+    assert!(progress["ratio"].as_f64().unwrap() < 0.2, "{progress:#}");
+    huge.cancel();
+}
+
+#[test]
+fn timings_add_up() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!(vec![0.05; 8]));
+    let status = job.succeeds();
+    let (timings, number) = (&status["timings"], |value: &Value| value.as_f64().unwrap());
+    let task = |key: &str| number(&timings["task_ms"][key]);
+    assert!(task("min") >= 50.0 && task("min") <= task("mean") && task("mean") <= task("max"), "{timings:#}");
+    assert!(task("p50") <= task("p95") && task("p95") <= task("p99"), "{timings:#}");
+    assert!(task("p50") >= 45.0 && task("sum") >= 400.0, "{timings:#}");
+    assert!(number(&timings["wall_ms"]) >= 200.0 && number(&timings["queued_ms"]) >= 0.0, "{timings:#}");
+    assert!((0.5..=2.0).contains(&number(&timings["speedup"])), "{timings:#}");
+    assert!((0.25..=1.0).contains(&number(&timings["efficiency"])), "{timings:#}");
+    let (started, finished) = started_and_finished(&status);
+    assert!(started <= finished && finished <= jiff::Timestamp::now());
+    let workers = status["workers"].as_array().unwrap();
+    assert_eq!(workers.iter().map(|worker| worker["tasks"].as_u64().unwrap()).sum::<u64>(), 8);
+    assert!(job.results().iter().all(|result| number(&result["duration_ms"]) >= 50.0));
+}

@@ -1,0 +1,138 @@
+//! Results as readers get them: values byte for byte, cursors, formats, a stream that follows the job.
+
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
+#[expect(dead_code, reason = "each test file uses a part of the harness")]
+mod common;
+
+use common::Server;
+use common::job::{Job, indices, seqs};
+use serde_json::{Value, json};
+
+/// Values that a careless parser would change.
+const ODD_VALUES: [&str; 14] = [
+    "9007199254740993",
+    "123456789012345678901234567890",
+    "1e400",
+    "-0.0",
+    "1.10",
+    r#""\ud800""#,
+    r#""\u0000""#,
+    r#""\u00e9\/é😀""#,
+    r#"{"b": 1, "a": {"b": [1, [2, {"c": null}]]}, "b": 2}"#,
+    "null",
+    "false",
+    r#""""#,
+    "[]",
+    "\"a \\n b\"",
+];
+
+#[test]
+fn odd_values_come_back_byte_for_byte() {
+    let server = Server::start();
+    let expected = ODD_VALUES.join("\n") + "\n";
+    let body = format!(r#"{{"function": "echo", "inputs": [{}]}}"#, ODD_VALUES.join(", "));
+    let by_json = Job::of(&server, &server.post_json("/v1/jobs", &body).expect(202));
+    let by_ndjson = Job::of(&server, &server.post_ndjson("/v1/jobs?function=echo", &expected).expect(202));
+    for job in [by_json, by_ndjson] {
+        job.succeeds();
+        assert_eq!(job.results_text("order=input&fields=output"), expected);
+    }
+}
+
+#[test]
+fn a_value_over_many_lines_becomes_one() {
+    let server = Server::start();
+    let body =
+        "{\"function\": \"echo\",\r\n \"inputs\": [\r\n  {\r\n    \"a\": 1,\n    \"b\": \"x\\ny\"\n  }\n]}";
+    let job = Job::of(&server, &server.post_json("/v1/jobs", body).expect(202));
+    job.succeeds();
+    assert_eq!(job.results_text("fields=output"), "{      \"a\": 1,     \"b\": \"x\\ny\"   }\n");
+    assert_eq!(job.results()[0]["output"], json!({"a": 1, "b": "x\ny"}));
+}
+
+/// A job of many chunks, so that pages end in the middle of them.
+fn finished_echo_job(server: &Server, count: u64) -> Job<'_> {
+    let job = server.map("echo", &json!((0..count).collect::<Vec<_>>()));
+    job.succeeds();
+    job
+}
+
+#[test]
+fn a_cursor_gives_each_result_once_in_every_order_and_format() {
+    let server = Server::start();
+    let job = finished_echo_job(&server, 2500);
+    for order in ["completion", "input"] {
+        let whole = job.results_by(&format!("order={order}"));
+        let (mut lines, mut items, mut after) = (Vec::new(), Vec::new(), 0);
+        while lines.len() < whole.len() {
+            lines.extend(job.results_by(&format!("order={order}&after={}&limit=333", lines.len())));
+            assert!(lines.len() == whole.len() || lines.len() % 333 == 0);
+        }
+        for _ in 0..whole.len() {
+            let page = job.page(&format!("order={order}&after={after}&limit=123"));
+            items.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next"].as_u64() else { break };
+            after = next;
+        }
+        assert!(lines == whole && items == whole, "{order}");
+    }
+    job.has_each_result_once(2500);
+    assert_eq!(job.results_text("after=2500"), "");
+    assert_eq!(job.page("after=9999"), json!({"items": [], "next": null}));
+    assert_eq!(job.page("")["items"].as_array().unwrap().len(), 1000, "a page unless asked otherwise");
+}
+
+#[test]
+fn the_cursor_of_an_unfinished_job_goes_on_where_it_was() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!([0, 0, 60, 60]));
+    job.wait_for_done(2);
+    let page = job.page("");
+    assert_eq!(seqs(page["items"].as_array().unwrap()), [1, 2]);
+    assert_eq!(page["next"], 2, "there will be more");
+    assert_eq!(job.page("after=2"), json!({"items": [], "next": 2}));
+    job.cancel();
+    job.wait();
+    let rest = job.page("after=2");
+    assert_eq!((seqs(rest["items"].as_array().unwrap()), &rest["next"]), (vec![3, 4], &Value::Null));
+}
+
+#[test]
+fn a_reader_that_follows_gets_results_as_they_come_and_ends_with_the_job() {
+    let server = Server::start();
+    for order in ["completion", "input"] {
+        let job = server.map("sleep", &json!([0, 0, 60]));
+        let mut lines = server.client().lines(&format!("{}/results?follow=true&order={order}", job.path()));
+        let first: Vec<Value> =
+            lines.by_ref().take(2).map(|line| serde_json::from_str(&line).unwrap()).collect();
+        let mut seen = indices(&first);
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1]);
+        assert_eq!(job.status()["state"], "running", "the results were there before the end");
+        job.cancel();
+        let rest: Vec<Value> = lines.map(|line| serde_json::from_str(&line).unwrap()).collect();
+        assert_eq!((rest.len(), &rest[0]["status"]), (1, &json!("cancelled")));
+    }
+}
+
+#[test]
+fn in_input_order_a_result_waits_for_those_before_it() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!([60, 0]));
+    job.wait_for_done(1);
+    assert_eq!(job.results_text("order=input"), "");
+    assert_eq!(indices(&job.results()), [1]);
+    job.cancel();
+    job.wait();
+    assert_eq!(indices(&job.by_input()), [0, 1]);
+}
+
+#[test]
+fn bare_outputs_are_null_where_there_is_none() {
+    let server = Server::start();
+    let job = server.map("sha256", &json!(["abc", 1]));
+    assert_eq!(job.wait()["state"], "failed");
+    let outputs = job.results_text("order=input&fields=output");
+    assert_eq!(outputs.lines().nth(1), Some("null"));
+}
