@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -38,13 +38,13 @@ pub async fn serve(config: Config, started: impl FnOnce(SocketAddr)) -> Result<(
     let mut signals = Signals::new()?;
     fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
     sys::orphans::adopt()?;
-    let lock = lock_data_dir(&config.data_dir)?;
+    let locks = lock_data_dir(&config.data_dir)?;
     let store = SqliteStore::open(&config.data_dir, &config.node, now()).context("opening the store")?;
     let stopped = store.stopped();
     let store: Arc<dyn Store> = Arc::new(store);
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
-    let (supervisor, running) = supervisor::start(settings(&config, lock), store.clone(), now);
+    let (supervisor, running) = supervisor::start(settings(&config, &locks)?, store.clone(), now);
     let (drain, draining) = watch::channel(false);
     let edge = Edge {
         store,
@@ -103,18 +103,18 @@ fn announce(config: &Config, address: SocketAddr) {
     );
 }
 
-fn settings(config: &Config, lock: File) -> Settings {
-    Settings {
+fn settings(config: &Config, locks: &Locks) -> Result<Settings> {
+    Ok(Settings {
         node: config.node.clone(),
         slots: config.slots,
         slots_reason: config.slots_reason.clone(),
         functions: offered(config)
             .map(|function| (function.name.to_owned(), built_in(function.name)))
             .collect(),
-        lock: lock.into(),
+        lock: locks.workers.try_clone()?.into(),
         start_timeout: Duration::from_secs(30),
         grace: config.grace,
-    }
+    })
 }
 
 fn offered(config: &Config) -> impl Iterator<Item = &'static functions::Function> {
@@ -144,28 +144,40 @@ fn function_views(config: &Config) -> Vec<FunctionView> {
     offered(config).map(view).collect()
 }
 
-/// Takes the lock on the data directory. Guards hold it too: after a crash it is free once every worker is gone.
-fn lock_data_dir(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
-    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = opened.with_context(|| format!("opening {}", path.display()))?;
+/// The locks on a data directory. A process that dies gives its locks back, however it dies.
+struct Locks {
+    /// Held by the one server.
+    _server: File,
+    /// Held by the server and by each of its guards: free once every worker is gone.
+    workers: File,
+}
+
+/// Takes both locks: the first at once or not at all, the second when the workers of a server that died are gone.
+fn lock_data_dir(dir: &Path) -> Result<Locks> {
+    let mut server = open_lock(&dir.join("lock"))?;
+    if flock(&server, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let holder = fs::read_to_string(dir.join("lock")).unwrap_or_default();
+        bail!("{} is in use by another gristmill server (process {holder})", dir.display());
+    }
+    server.set_len(0)?;
+    server.write_all(std::process::id().to_string().as_bytes())?;
+    let workers = open_lock(&dir.join("workers.lock"))?;
     let until = Instant::now() + LOCK_WAIT;
-    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            return Err(error).with_context(|| format!("locking {}", path.display()));
+    while flock(&workers, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= until {
+            bail!(
+                "workers of an earlier server on {} are still there: ps -ef shows their guards",
+                dir.display()
+            );
         }
-        let mut holder = String::new();
-        file.read_to_string(&mut holder)?;
-        let alive = fs::exists(format!("/proc/{}", holder.trim())).unwrap_or(true);
-        if alive || Instant::now() >= until {
-            bail!("{} is in use by another gristmill server (process {})", dir.display(), holder.trim());
-        }
-        // Only the workers of a server that died are left, and their guards are at it.
         std::thread::sleep(Duration::from_millis(5));
     }
-    file.set_len(0)?;
-    file.write_all(std::process::id().to_string().as_bytes())?;
-    Ok(file)
+    Ok(Locks { _server: server, workers })
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    opened.with_context(|| format!("opening {}", path.display()))
 }
 
 /// The signals that ask the server to end.
