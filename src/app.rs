@@ -98,6 +98,7 @@ fn announce(config: &Config, address: SocketAddr) {
         slots = config.slots,
         slots_reason = config.slots_reason,
         data_dir = %config.data_dir.display(),
+        dashboard = %format!("http://{address}/"),
         "gristmill serves"
     );
 }

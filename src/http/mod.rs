@@ -3,6 +3,7 @@
 //! Imports `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
 //! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
 
+mod dashboard;
 mod error;
 mod health;
 mod inputs;
@@ -72,6 +73,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/functions", get(pool::functions))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/", get(dashboard::page))
+        .route("/dashboard.css", get(dashboard::style))
+        .route("/dashboard.js", get(dashboard::script))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::disable())

@@ -1,0 +1,45 @@
+// Asks for the pool and the newest jobs once a second while the page is seen. Text only ever goes in as text.
+
+const get = async (path) => (await fetch(path)).json();
+const number = (value) => (value ?? 0).toLocaleString("en", { maximumFractionDigits: 1 });
+
+function fill(id, rows) {
+  document.getElementById(id).replaceChildren(...rows.map((cells) => {
+    const row = document.createElement("tr");
+    for (const cell of cells) {
+      const td = row.insertCell();
+      td.append(cell instanceof Node ? cell : String(cell ?? ""));
+    }
+    return row;
+  }));
+}
+
+function link(href, text) {
+  return Object.assign(document.createElement("a"), { href, textContent: text });
+}
+
+function bar(ratio) {
+  return Object.assign(document.createElement("progress"), { value: ratio, ariaLabel: `${Math.round(ratio * 100)} %` });
+}
+
+async function show() {
+  const [pool, jobs] = await Promise.all([get("/v1/pool"), get("/v1/jobs?limit=25")]);
+  document.getElementById("pool").textContent =
+    `${pool.node}: ${pool.busy} of ${pool.slots} slots busy (${pool.slots_reason})`;
+  fill("workers", pool.workers.map((worker) => [
+    worker.name, worker.pid, worker.function, worker.state, worker.index,
+    number(worker.tasks), number(worker.cpu_ms / 1e3), `${number(worker.max_rss_bytes / 2 ** 20)} MiB`,
+  ]));
+  fill("jobs", jobs.items.map((job) => [
+    link(job.links.self, job.name ?? job.id), job.function, job.state, bar(job.progress.ratio),
+    `${number(job.progress.done)} of ${number(job.progress.total)}`, number(job.progress.failed),
+    number(job.progress.rate_per_s), number(job.timings.wall_ms / 1e3),
+  ]));
+}
+
+for (;;) {
+  if (!document.hidden) {
+    await show().catch((error) => { document.getElementById("pool").textContent = `no answer: ${error.message}`; });
+  }
+  await new Promise((wake) => setTimeout(wake, 1000));
+}

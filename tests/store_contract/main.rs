@@ -1,0 +1,9 @@
+//! One suite for every store: what the trait promises, seen from outside.
+//!
+//! A third store joins with one `Kind` and one line of the macro at the end of `scenarios.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+
+mod bench;
+mod random;
+mod scenarios;

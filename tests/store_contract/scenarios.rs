@@ -1,0 +1,345 @@
+//! What every store does, a scenario each.
+
+use gristmill::model::{JobOptions, JobSpec, JobState, Tally};
+use gristmill::store::{Deleted, JobFilter, NewJob, Order, Requeue};
+
+use crate::bench::{Bench, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
+
+async fn inputs_come_back_byte_for_byte_across_segments(bench: Bench) {
+    let id = Bench::new_id();
+    let odd = ["9007199254740993", "1e400", r#""\ud800""#, "{\"a\":  [1,\t2]}", "\"ü\"", "null"];
+    let all: Vec<String> = odd.iter().cycle().take(100).map(ToString::to_string).collect();
+    bench.store().stage(id, vec![segment(0, &all[..30]), segment(30, &all[30..60])]).await.unwrap();
+    bench.store().stage(id, vec![segment(60, &all[60..61])]).await.unwrap();
+    assert!(bench.store().job(id).await.unwrap().is_none(), "a staged job is not to be seen");
+    bench.submit_segments(id, vec![segment(61, &all[61..])], 100, options()).await;
+    let mut seen = Vec::new();
+    for chunk in bench.claim(id, 1_000, 7).await {
+        assert_eq!((chunk.first, chunk.attempt), (seen.len() as u64, 1));
+        assert_eq!(lines_of(&chunk).len(), chunk.count as usize);
+        seen.extend(lines_of(&chunk));
+    }
+    assert_eq!(seen, all);
+    assert!(bench.claim(id, 1, 1).await.is_empty());
+}
+
+async fn what_is_unstaged_never_was(bench: Bench) {
+    let id = Bench::new_id();
+    bench.store().stage(id, vec![segment(0, &inputs(10))]).await.unwrap();
+    bench.store().unstage(id).await.unwrap();
+    assert!(bench.store().job(id).await.unwrap().is_none());
+    assert!(bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().is_empty());
+    assert!(bench.claim(id, 1, 10).await.is_empty());
+}
+
+async fn a_job_without_inputs_has_succeeded(bench: Bench) {
+    let id = bench.submit(0).await;
+    let job = bench.job(id).await;
+    assert_eq!((job.state, job.tally.total, job.started_at), (JobState::Succeeded, 0, None));
+    assert!(job.finished_at.is_some());
+}
+
+async fn a_claim_gives_what_it_is_asked_for_and_says_what_is_left(bench: Bench) {
+    let id = bench.submit(20).await;
+    assert_eq!((bench.state(id).await, bench.unclaimed(id).await), (JobState::Queued, 20));
+    let chunks = bench.claim(id, 2, 3).await;
+    assert_eq!(chunks.iter().map(|chunk| chunk.count).collect::<Vec<_>>(), [3, 3]);
+    assert_ne!(chunks[0].lease, chunks[1].lease);
+    bench.settle().await;
+    assert_eq!((bench.state(id).await, bench.unclaimed(id).await), (JobState::Running, 14));
+    assert!(bench.job(id).await.started_at.is_some());
+}
+
+async fn results_are_a_queue_without_a_gap(bench: Bench) {
+    let id = bench.submit(30).await;
+    let chunks = bench.claim(id, 3, 10).await;
+    for chunk in [&chunks[2], &chunks[0], &chunks[1]] {
+        assert!(bench.complete(chunk).await.held);
+    }
+    assert_eq!(bench.state(id).await, JobState::Succeeded);
+    bench.assert_whole(id).await;
+    let queue = bench.queue(id).await;
+    assert_eq!((queue[0].index, queue[10].index, queue[29].index), (20, 0, 19));
+    assert_eq!(queue[10].line.as_deref(), Some("\"output 0\""));
+}
+
+async fn a_chunk_may_be_answered_in_parts(bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunk = bench.claim_one(id, 10).await;
+    assert!(bench.complete_some(&chunk, 0, 4, &[]).await.held);
+    assert!(!bench.complete_some(&chunk, 0, 4, &[]).await.held, "an answer counts once");
+    assert!(!bench.complete_some(&chunk, 5, 2, &[]).await.held, "an answer begins where the last one ended");
+    assert!(!bench.complete_some(&chunk, 4, 7, &[]).await.held, "an answer stays within its chunk");
+    assert_eq!(bench.job(id).await.tally.done(), 4);
+    assert!(bench.complete_some(&chunk, 4, 6, &[]).await.held);
+    bench.assert_whole(id).await;
+    assert!(!bench.complete_some(&chunk, 10, 1, &[]).await.held);
+}
+
+async fn tasks_go_back_as_they_were_alone_or_charged(bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunk = bench.claim_one(id, 6).await;
+    assert!(bench.complete_some(&chunk, 0, 1, &[]).await.held);
+    assert!(bench.release(&chunk, 1, 1, Requeue::Charged).await.held);
+    assert!(bench.release(&chunk, 2, 2, Requeue::Alone).await.held);
+    assert!(bench.release(&chunk, 4, 2, Requeue::AsBefore).await.held);
+    assert_eq!(bench.unclaimed(id).await, 9);
+    let again = bench.claim(id, 4, 2).await;
+    let shape: Vec<_> = again.iter().map(|chunk| (chunk.first, chunk.count, chunk.attempt)).collect();
+    assert_eq!(shape, [(1, 1, 2), (2, 1, 1), (3, 1, 1), (4, 2, 1)], "what waits to run again goes first");
+    assert_eq!(lines_of(&again[3]), inputs(10)[4..6]);
+    for chunk in &again {
+        assert!(bench.complete(chunk).await.held);
+    }
+    bench.run_out(id).await;
+    let queue = bench.queue(id).await;
+    assert_eq!(queue.iter().filter(|seen| seen.attempt == 2).map(|seen| seen.index).collect::<Vec<_>>(), [1]);
+    bench.assert_whole(id).await;
+}
+
+async fn what_was_charged_keeps_its_attempts_when_we_lose_it(bench: Bench) {
+    let id = bench.submit(2).await;
+    let chunk = bench.claim_one(id, 1).await;
+    bench.release_all(&chunk, Requeue::Charged).await;
+    let chunk = bench.claim_one(id, 1).await;
+    bench.release_all(&chunk, Requeue::AsBefore).await;
+    let chunk = bench.claim_one(id, 1).await;
+    assert_eq!((chunk.first, chunk.attempt), (0, 2));
+    assert!(
+        !bench
+            .release_all(&bench.claim_one(id, 1).await.clone(), Requeue::AsBefore)
+            .await
+            .state
+            .unwrap()
+            .is_final()
+    );
+}
+
+async fn failed_tasks_are_counted_and_fail_the_job(bench: Bench) {
+    let id = bench.submit(5).await;
+    let chunk = bench.claim_one(id, 5).await;
+    bench.complete_some(&chunk, 0, 5, &[1, 3]).await;
+    let job = bench.job(id).await;
+    let tally = Tally { total: 5, succeeded: 3, failed: 2, cancelled: 0 };
+    assert_eq!((job.state, job.tally), (JobState::Failed, tally));
+    let queue = bench.queue(id).await;
+    assert!(queue[1].failed && queue[1].line.as_ref().unwrap().contains("no 1"));
+}
+
+async fn stop_on_error_cancels_the_rest(bench: Bench) {
+    let id = bench.submit_with(20, stop_on_error()).await;
+    let chunks = bench.claim(id, 2, 5).await;
+    bench.complete_some(&chunks[0], 0, 2, &[1]).await;
+    assert_eq!(bench.state(id).await, JobState::Cancelling);
+    assert!(bench.claim(id, 1, 5).await.is_empty());
+    bench.release(&chunks[0], 2, 3, Requeue::AsBefore).await;
+    bench.complete(&chunks[1]).await;
+    let job = bench.job(id).await;
+    let tally = Tally { total: 20, succeeded: 6, failed: 1, cancelled: 13 };
+    assert_eq!((job.state, job.tally), (JobState::Failed, tally));
+    bench.assert_whole(id).await;
+}
+
+async fn a_cancel_ends_a_queued_job_at_once(bench: Bench) {
+    let id = bench.submit(1_000).await;
+    let job = bench.store().cancel(id, bench.now()).await.unwrap().unwrap();
+    assert_eq!((job.state, job.tally.cancelled), (JobState::Cancelled, 1_000));
+    assert!(job.finished_at.is_some());
+    bench.assert_whole(id).await;
+    assert!(bench.queue(id).await.iter().all(|seen| seen.line.is_none()));
+    assert!(bench.store().cancel(Bench::new_id(), bench.now()).await.unwrap().is_none());
+}
+
+async fn a_cancel_waits_for_what_is_leased_and_keeps_what_is_done(bench: Bench) {
+    let id = bench.submit(30).await;
+    let chunks = bench.claim(id, 3, 5).await;
+    bench.complete(&chunks[0]).await;
+    bench.release(&chunks[1], 5, 1, Requeue::Charged).await;
+    assert_eq!(bench.store().cancel(id, bench.now()).await.unwrap().unwrap().state, JobState::Cancelling);
+    assert_eq!(bench.job(id).await.tally.cancelled, 16);
+    bench.complete(&chunks[2]).await;
+    assert_eq!(bench.release(&chunks[1], 6, 4, Requeue::Alone).await.state, Some(JobState::Cancelled));
+    let tally = Tally { total: 30, succeeded: 10, failed: 0, cancelled: 20 };
+    assert_eq!(bench.job(id).await.tally, tally);
+    bench.assert_whole(id).await;
+    assert_eq!(bench.store().cancel(id, bench.now()).await.unwrap().unwrap().tally, tally);
+}
+
+async fn a_job_is_forgotten_only_when_it_has_ended(bench: Bench) {
+    let id = bench.submit(100).await;
+    assert_eq!(bench.store().delete(id).await.unwrap(), Deleted::NotEnded(JobState::Queued));
+    bench.run_out(id).await;
+    assert_eq!(bench.store().delete(id).await.unwrap(), Deleted::Yes);
+    assert_eq!(bench.store().delete(id).await.unwrap(), Deleted::Unknown);
+    assert!(bench.store().job(id).await.unwrap().is_none());
+    assert!(bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().is_empty());
+}
+
+async fn any_cursor_and_page_size_walk_each_result_once(bench: Bench) {
+    let id = bench.submit(40).await;
+    let chunks = bench.claim(id, 100, 6).await;
+    for chunk in chunks.iter().rev() {
+        bench.complete(chunk).await;
+    }
+    for order in [Order::Completion, Order::Input] {
+        let whole = bench.read(id, order, 0, 1_000).await;
+        assert_eq!(whole.len(), 40);
+        for limit in [1, 5, 6, 7, 39, 40, 41] {
+            assert_eq!(bench.read(id, order, 0, limit).await, whole, "{order:?} by {limit}");
+        }
+        for after in 0..=41 {
+            let rest = whole.get(after..).unwrap_or_default();
+            assert_eq!(bench.read(id, order, after as u64, 9).await, rest, "{order:?} after {after}");
+        }
+    }
+}
+
+async fn the_order_of_the_inputs_gives_the_longest_finished_prefix(bench: Bench) {
+    let id = bench.submit(9).await;
+    let chunks = bench.claim(id, 3, 3).await;
+    let prefix = async || bench.read(id, Order::Input, 0, 100).await.len();
+    bench.complete(&chunks[1]).await;
+    assert_eq!(prefix().await, 0);
+    bench.complete_some(&chunks[0], 0, 2, &[]).await;
+    assert_eq!(prefix().await, 2);
+    bench.complete_some(&chunks[0], 2, 1, &[]).await;
+    assert_eq!(prefix().await, 6);
+    bench.complete(&chunks[2]).await;
+    let indexes: Vec<u64> =
+        bench.read(id, Order::Input, 0, 100).await.iter().map(|seen| seen.index).collect();
+    assert_eq!(indexes, (0..9).collect::<Vec<_>>());
+}
+
+async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
+    let mut ids = Vec::new();
+    for at in 0..5_u32 {
+        let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
+        let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
+        let id = Bench::new_id();
+        let job = NewJob { id, spec, total: 1 };
+        bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
+        ids.push(id);
+    }
+    bench.run_out(ids[1]).await;
+    let list = async |filter: JobFilter, before, limit| {
+        let jobs = bench.store().jobs(filter, before, limit).await.unwrap();
+        jobs.iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect::<Vec<_>>()
+    };
+    let all = JobFilter::default;
+    assert_eq!(list(all(), None, 10).await, [4, 3, 2, 1, 0]);
+    assert_eq!(list(all(), None, 2).await, [4, 3]);
+    assert_eq!(list(all(), Some(ids[3]), 2).await, [2, 1]);
+    assert_eq!(list(JobFilter { state: Some(JobState::Succeeded), ..all() }, None, 10).await, [1]);
+    assert_eq!(list(JobFilter { function: Some("f0".into()), ..all() }, None, 10).await, [3, 0]);
+    let odd = Some(("parity".to_owned(), "odd".to_owned()));
+    assert_eq!(list(JobFilter { label: odd, ..all() }, None, 10).await, [3, 1]);
+}
+
+async fn runnable_jobs_come_by_priority_and_then_by_age(bench: Bench) {
+    let mut ids = Vec::new();
+    for priority in [0, 5, 0, -3, 5] {
+        ids.push(bench.submit_with(4, JobOptions { priority, ..options() }).await);
+    }
+    let ended = bench.submit(1).await;
+    bench.run_out(ended).await;
+    bench.claim(ids[0], 1, 3).await;
+    bench.settle().await;
+    let jobs = bench.store().runnable(None, 10).await.unwrap();
+    let want = [1, 4, 0, 2, 3].map(|at| ids[at]);
+    assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), want);
+    assert_eq!(jobs.iter().map(|job| job.unclaimed).collect::<Vec<_>>(), [4, 4, 1, 4, 4]);
+    let behind = bench.store().runnable(Some((5, ids[4])), 2).await.unwrap();
+    assert_eq!(behind.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
+}
+
+async fn a_watch_wakes_when_its_job_changes(bench: Bench) {
+    let id = bench.submit(1).await;
+    let mut watch = bench.store().watch(id);
+    let chunk = bench.claim_one(id, 1).await;
+    bench.complete(&chunk).await;
+    while !bench.state(id).await.is_final() {
+        watch.changed().await;
+    }
+}
+
+async fn a_restart_keeps_results_and_gives_leases_back_free_of_charge(mut bench: Bench) {
+    let id = bench.submit(20).await;
+    let chunks = bench.claim(id, 3, 4).await;
+    bench.complete(&chunks[0]).await;
+    bench.complete_some(&chunks[1], 4, 1, &[]).await;
+    let (before, epoch) = (bench.queue(id).await, bench.store().epoch());
+    bench.store().stage(Bench::new_id(), vec![segment(0, &inputs(5))]).await.unwrap();
+    bench.restart();
+    assert!(bench.store().epoch() > epoch);
+    assert_eq!((bench.state(id).await, bench.queue(id).await), (JobState::Running, before.clone()));
+    assert!(
+        !bench.complete_some(&chunks[1], 5, 3, &[]).await.held,
+        "a lease of an earlier epoch does not hold"
+    );
+    assert!(!bench.release_all(&chunks[2], Requeue::Charged).await.held);
+    assert_eq!(bench.unclaimed(id).await, 15);
+    bench.run_out(id).await;
+    bench.assert_whole(id).await;
+    assert_eq!(bench.queue(id).await[..before.len()], before);
+    assert!(bench.queue(id).await.iter().all(|seen| seen.attempt == 1));
+}
+
+async fn a_cancel_that_a_restart_interrupts_is_finished_by_it(mut bench: Bench) {
+    let id = bench.submit(10).await;
+    bench.claim(id, 1, 4).await;
+    bench.store().cancel(id, bench.now()).await.unwrap();
+    assert_eq!(bench.state(id).await, JobState::Cancelling);
+    bench.restart();
+    let job = bench.job(id).await;
+    assert_eq!((job.state, job.tally.cancelled), (JobState::Cancelled, 10));
+    assert!(job.finished_at.is_some());
+    bench.assert_whole(id).await;
+}
+
+async fn times_and_shares_add_up(bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunks = bench.claim(id, 2, 5).await;
+    bench.complete(&chunks[1]).await;
+    bench.complete(&chunks[0]).await;
+    let job = bench.job(id).await;
+    assert_eq!((job.task_times.count, job.task_times.min_ns, job.task_times.max_ns), (10, 1_000, 1_009));
+    assert_eq!(job.cpu_ns, 1_800);
+    let [share] = &job.workers[..] else { panic!("{:?}", job.workers) };
+    assert_eq!((share.worker.as_str(), share.pid, share.node.as_str()), ("worker-1", 42, "node"));
+    assert_eq!((share.tasks, share.busy_ns, share.cpu_ns, share.max_rss_bytes), (10, 2_000, 1_800, 4_101));
+}
+
+macro_rules! contract {
+    ($($scenario:ident)*) => {
+        mod memory {
+            $(#[tokio::test] async fn $scenario() { super::$scenario(super::Bench::new(super::Kind::Memory)).await })*
+        }
+        mod sqlite {
+            $(#[tokio::test] async fn $scenario() { super::$scenario(super::Bench::new(super::Kind::Sqlite)).await })*
+        }
+    };
+}
+
+contract! {
+    inputs_come_back_byte_for_byte_across_segments
+    what_is_unstaged_never_was
+    a_job_without_inputs_has_succeeded
+    a_claim_gives_what_it_is_asked_for_and_says_what_is_left
+    results_are_a_queue_without_a_gap
+    a_chunk_may_be_answered_in_parts
+    tasks_go_back_as_they_were_alone_or_charged
+    what_was_charged_keeps_its_attempts_when_we_lose_it
+    failed_tasks_are_counted_and_fail_the_job
+    stop_on_error_cancels_the_rest
+    a_cancel_ends_a_queued_job_at_once
+    a_cancel_waits_for_what_is_leased_and_keeps_what_is_done
+    a_job_is_forgotten_only_when_it_has_ended
+    any_cursor_and_page_size_walk_each_result_once
+    the_order_of_the_inputs_gives_the_longest_finished_prefix
+    jobs_are_listed_newest_first_and_filtered
+    runnable_jobs_come_by_priority_and_then_by_age
+    a_watch_wakes_when_its_job_changes
+    a_restart_keeps_results_and_gives_leases_back_free_of_charge
+    a_cancel_that_a_restart_interrupts_is_finished_by_it
+    times_and_shares_add_up
+}
