@@ -119,7 +119,7 @@ fn a_killed_guard_takes_its_worker_along_and_the_job_goes_on() {
     signal(Proc::find(worker).unwrap().parent, Signal::KILL);
     eventually("the worker's end", || check(worker, |worker| !alive(*worker)));
     job.succeeds();
-    assert_eq!(attempts(&job), [2], "a task that could kill its guard for nothing would do so for ever");
+    assert_eq!(attempts(&job), [2], "as if the worker had been killed: the task may have done it");
 }
 
 #[test]

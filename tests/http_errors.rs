@@ -176,7 +176,7 @@ fn an_unknown_job_or_a_malformed_id_is_not_found() {
     server.get("/v1/jobs/%FF").problem(404, "unknown-path");
     server.delete("/v1/workers/%FF").problem(404, "unknown-path");
     server.get("/v1/jbos").problem(404, "unknown-path");
-    server.get("/").problem(404, "unknown-path");
+    server.get("/v2/jobs").problem(404, "unknown-path");
 }
 
 #[test]

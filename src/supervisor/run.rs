@@ -170,6 +170,10 @@ impl Supervisor {
                     self.limits.remove(&job);
                 }
                 self.decide(Event::Settled { job, requeued: if held { requeued } else { 0 }, ended });
+                // A failure stops a job whose `on_error` says so: what else of it runs is to end.
+                if state == Some(JobState::Cancelling) {
+                    self.decide(Event::Cancelled(job));
+                }
             }
         }
         Ok(())
