@@ -1,18 +1,24 @@
 //! The child's side: reads chunks from stdin, runs a built-in function on each input, answers on stdout in batches.
 //!
-//! A batch goes out at the end of its chunk, when it is large, and some [`FLUSH_EVERY`] after its first answer even
-//! while a long task runs, so that the server always knows how far a chunk is.
+//! A batch goes out at the end of its chunk, when it is large, and some [`LOOK_EVERY`] after its first answer even
+//! while a long task runs, so that the server always knows how far a chunk is. Then, too, a request to return what is
+//! not started is answered.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+mod batch;
+mod input;
+
+use std::collections::VecDeque;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Function, FunctionError};
-use crate::protocol::frames::{self, Failed, Run};
+use crate::protocol::frames::{self, Request, Run};
+use batch::Batch;
+use input::Input;
 
-const FLUSH_EVERY: Duration = Duration::from_millis(10);
-const FLUSH_BYTES: usize = 1 << 20;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Serves `function` until stdin ends.
 pub fn serve(function: &Function) -> io::Result<()> {
@@ -21,34 +27,30 @@ pub fn serve(function: &Function) -> io::Result<()> {
     frames::encode_ready(&mut ready);
     write_out(&ready)?;
     std::thread::scope(|scope| {
-        scope.spawn(|| shared.flush_while_running());
+        scope.spawn(|| shared.look_after_chunks());
         let outcome = run_chunks(function, &shared);
-        shared.lock().phase = Phase::Ended;
-        shared.changed.notify_one();
+        shared.enter(Phase::Ended);
         outcome
     })
 }
 
 fn run_chunks(function: &Function, shared: &Shared) -> io::Result<()> {
-    let mut stdin = BufReader::with_capacity(1 << 16, io::stdin().lock());
-    let mut line = Vec::new();
-    while stdin.read_until(b'\n', &mut line)? > 0 {
-        let run = Run::decode(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        run_chunk(function, &run, shared)?;
-        line.clear();
+    while let Some(line) = shared.next_request()? {
+        match Request::decode(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+            Request::Run(run) => run_chunk(function, &run, shared)?,
+            // Its chunk has been answered to the end.
+            Request::TakeBack { .. } => {}
+        }
     }
     Ok(())
 }
 
 fn run_chunk(function: &Function, run: &Run<'_>, shared: &Shared) -> io::Result<()> {
-    let mut batch = shared.lock();
-    batch.next = run.index;
-    // One task needs no flush before its end, and so no wake-up of the flusher.
+    lock(&shared.batch).begin(run.index, run.inputs.len() as u64);
+    // One task needs no look after it, and so wakes nobody.
     if run.inputs.len() > 1 {
-        batch.phase = Phase::Running;
-        shared.changed.notify_one();
+        shared.enter(Phase::Running);
     }
-    drop(batch);
     let (mut output, mut started) = (Vec::new(), Instant::now());
     for input in &run.inputs {
         output.clear();
@@ -56,18 +58,20 @@ fn run_chunk(function: &Function, run: &Run<'_>, shared: &Shared) -> io::Result<
         let now = Instant::now();
         let ns = (now - started).as_nanos() as u64;
         started = now;
-        let mut batch = shared.lock();
+        let mut batch = lock(&shared.batch);
         match outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
             Ok(()) => batch.push_output(&output, ns),
             Err(error) => batch.push_error(error, ns),
         }
-        if batch.len() >= FLUSH_BYTES {
-            batch.flush()?;
+        batch.flush_if_large()?;
+        if batch.is_done() {
+            break;
         }
     }
-    let mut batch = shared.lock();
-    batch.phase = Phase::Idle;
-    batch.flush()
+    if run.inputs.len() > 1 {
+        shared.enter(Phase::Idle);
+    }
+    lock(&shared.batch).flush()
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> FunctionError {
@@ -82,6 +86,10 @@ fn write_out(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
     #[default]
@@ -90,90 +98,76 @@ enum Phase {
     Ended,
 }
 
+/// What the thread that runs tasks and the one that looks after them share.
 #[derive(Default)]
 struct Shared {
     batch: Mutex<Batch>,
-    changed: Condvar,
+    input: Mutex<Input>,
+    /// Requests that came in while a chunk ran.
+    waiting: Mutex<VecDeque<Vec<u8>>>,
+    phase: Mutex<Phase>,
+    entered: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn enter(&self, phase: Phase) {
+        *lock(&self.phase) = phase;
+        if phase != Phase::Idle {
+            self.entered.notify_one();
+        }
     }
 
-    /// Sends what is answered every so often while a chunk runs; sleeps for good while none does.
-    fn flush_while_running(&self) {
-        let mut batch = self.lock();
+    fn next_request(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut input = lock(&self.input);
+        match lock(&self.waiting).pop_front() {
+            Some(line) => Ok(Some(line)),
+            None => input.next(),
+        }
+    }
+
+    /// Every so often while a chunk runs, sends what is answered and hears requests; sleeps for good while none does.
+    fn look_after_chunks(&self) {
+        let mut phase = lock(&self.phase);
         loop {
-            batch = match batch.phase {
+            phase = match *phase {
                 Phase::Ended => return,
-                Phase::Idle => self.changed.wait(batch).unwrap_or_else(PoisonError::into_inner),
+                Phase::Idle => self.entered.wait(phase).unwrap_or_else(PoisonError::into_inner),
                 Phase::Running => {
-                    let waited = self.changed.wait_timeout(batch, FLUSH_EVERY);
-                    let (mut batch, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                    // Where the server is gone, the end of stdin tells the other thread.
-                    drop(batch.flush());
-                    batch
+                    let waited = self.entered.wait_timeout(phase, LOOK_EVERY);
+                    let (phase, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if *phase == Phase::Running {
+                        // Where the server is gone, the end of stdin tells the other thread.
+                        drop(self.look());
+                    }
+                    phase
                 }
             };
         }
     }
-}
 
-/// Answers that have not been sent.
-#[derive(Default)]
-struct Batch {
-    phase: Phase,
-    /// Whole messages.
-    messages: Vec<u8>,
-    /// The index of the next task to be answered.
-    next: u64,
-    /// How many outputs there are since the last whole message, and what they are.
-    count: u64,
-    outputs: Vec<u8>,
-    ns: Vec<u8>,
-}
-
-impl Batch {
-    fn len(&self) -> usize {
-        self.messages.len() + self.outputs.len()
-    }
-
-    fn push_output(&mut self, output: &[u8], ns: u64) {
-        if self.count > 0 {
-            self.outputs.push(b',');
-            self.ns.push(b',');
-        }
-        self.outputs.extend_from_slice(output);
-        self.ns.extend_from_slice(itoa::Buffer::new().format(ns).as_bytes());
-        self.count += 1;
-        self.next += 1;
-    }
-
-    fn push_error(&mut self, error: FunctionError, ns: u64) {
-        self.close();
-        let FunctionError { kind, message, retryable } = error;
-        let (kind, message) = (Some(kind.into()), message.into());
-        let failed = Failed { index: self.next, kind, message, stack: None, retryable, ns: Some(ns) };
-        frames::encode_failed(&mut self.messages, &failed);
-        self.next += 1;
-    }
-
-    /// Makes a message of the outputs.
-    fn close(&mut self) {
-        if self.count > 0 {
-            frames::encode_done(&mut self.messages, self.next - self.count, &self.outputs, &self.ns);
-            self.outputs.clear();
-            self.ns.clear();
-            self.count = 0;
+    /// Returns what is not started of the chunk that begins at this index, be it at work or waiting.
+    fn take_back(&self, first: u64) -> io::Result<()> {
+        let begins =
+            |line: &[u8]| matches!(Request::decode(line), Ok(Request::Run(run)) if run.index == first);
+        let mut waiting = lock(&self.waiting);
+        match waiting.iter().position(|line| begins(line)) {
+            Some(at) => {
+                waiting.remove(at);
+                lock(&self.batch).return_whole(first)
+            }
+            None => lock(&self.batch).take_back(first),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.close();
-        if !self.messages.is_empty() {
-            write_out(&self.messages)?;
-            self.messages.clear();
+    fn look(&self) -> io::Result<()> {
+        lock(&self.batch).flush()?;
+        // While the other thread waits for a request, no chunk runs.
+        let Ok(mut input) = self.input.try_lock() else { return Ok(()) };
+        while let Some(line) = input.next_if_there()? {
+            match Request::decode(&line) {
+                Ok(Request::TakeBack { index }) => self.take_back(index)?,
+                _ => lock(&self.waiting).push_back(line),
+            }
         }
         Ok(())
     }

@@ -59,6 +59,16 @@ pub enum Event {
         /// How long it was at work on them.
         elapsed: Duration,
     },
+    /// A worker has returned the last `count` tasks of a lease unstarted. That they are back in the queue will be
+    /// [`Event::Settled`].
+    Returned {
+        /// The worker.
+        worker: WorkerId,
+        /// The lease; of its first one, a worker keeps at least the task it is at.
+        lease: LeaseId,
+        /// How many tasks.
+        count: u32,
+    },
     /// A worker has ended, and nothing of it is left.
     Gone {
         /// The worker.
@@ -204,6 +214,12 @@ impl Pool {
             Event::Claimed { job, leases, unclaimed } => self.claimed(job, leases, unclaimed),
             Event::Ready(id) => self.ready(id),
             Event::Answered { worker, count, elapsed } => self.answered(worker, count, elapsed),
+            Event::Returned { worker, lease, count } => {
+                self.unsettled += 1;
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.returned(lease, count);
+                }
+            }
             Event::Gone { worker, settled } => self.gone(worker, &settled, now),
             Event::Settled { job, requeued, ended } => self.settled(job, requeued, ended),
             Event::Cancelled(job) => self.cancelled(job),

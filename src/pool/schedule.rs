@@ -98,10 +98,13 @@ impl Pool {
         self.commands.push(Command::Send { worker, lease: lease.id });
     }
 
-    /// Puts a second chunk into the pipes of workers whose tasks are short, so that they need not wait for it.
+    /// Puts a second chunk into the pipes of workers whose tasks are short, so that they need not wait for it. Not
+    /// behind a single task: a worker at one hears nothing until it is done, so it could not give the second back.
     fn pipeline(&mut self) {
         let single = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
-            WorkerState::Busy { job, leases } if leases.len() == 1 => Some((*id, *job)),
+            WorkerState::Busy { job, leases } if leases.len() == 1 && leases[0].count > 1 => {
+                Some((*id, *job))
+            }
             _ => None,
         };
         let candidates: Vec<(WorkerId, JobId)> = self.workers.iter().filter_map(single).collect();

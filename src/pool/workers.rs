@@ -80,6 +80,19 @@ impl Worker {
         Some((job, finished))
     }
 
+    /// Notes that a lease ends so many tasks earlier.
+    pub(super) fn returned(&mut self, id: LeaseId, count: u32) {
+        let (WorkerState::Busy { leases, .. } | WorkerState::Ending { last: Some((_, leases)) }) =
+            &mut self.state
+        else {
+            return;
+        };
+        for lease in leases.iter_mut().filter(|lease| lease.id == id) {
+            lease.count = lease.count.saturating_sub(count);
+        }
+        leases.retain(|lease| lease.count > 0);
+    }
+
     /// Puts it into the state of ending; `false` if it was there.
     pub(super) fn end(&mut self) -> bool {
         let last = match std::mem::replace(&mut self.state, WorkerState::Idle) {

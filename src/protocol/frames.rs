@@ -1,7 +1,7 @@
 //! The `frames` protocol, both sides of it: messages of one line of JSON, each an object with one key, its kind.
 //!
-//! The server writes `{"run": …}`; the worker writes `ready`, `done` and `failed`, each behind the byte 0x1E
-//! (the record separator of RFC 7464), so that a stray print is never taken for an answer.
+//! The server writes `run` and `take_back`; the worker writes `ready`, `done`, `failed` and `returned`, each behind
+//! the byte 0x1E (the record separator of RFC 7464), so that a stray print is never taken for an answer.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -31,20 +31,33 @@ pub struct Run<'a> {
     pub inputs: Vec<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// What the server says.
+#[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Request<'a> {
+pub enum Request<'a> {
+    /// Run these tasks.
     #[serde(borrow)]
     Run(Run<'a>),
+    /// Return what has not been started of the chunk that begins at this index.
+    TakeBack {
+        /// The index of the chunk's first task.
+        index: u64,
+    },
 }
 
-impl<'a> Run<'a> {
-    /// Reads the message from a line.
+impl<'a> Request<'a> {
+    /// Reads a request from a line.
     pub fn decode(line: &'a [u8]) -> Result<Self, serde_json::Error> {
-        let Request::Run(run) = serde_json::from_slice(line)?;
-        Ok(run)
+        serde_json::from_slice(line)
     }
 
+    /// Writes a `take_back` message.
+    pub fn encode_take_back(message: &mut Vec<u8>, index: u64) {
+        writeln!(message, r#"{{"take_back":{{"index":{index}}}}}"#).expect("writing to a Vec cannot fail");
+    }
+}
+
+impl Run<'_> {
     /// Writes the message with its line break. `lines` are the inputs as segments keep them: as no line holds a
     /// raw line break, the array is made by turning each line's end into a comma.
     pub fn encode(message: &mut Vec<u8>, job: JobId, index: u64, attempt: u32, lines: &[u8]) {
@@ -107,6 +120,9 @@ pub enum Answer<'a> {
     Ready {
         /// The protocol's version that it speaks.
         protocol: u32,
+        /// Whether it answers `take_back` at once, even while a task runs.
+        #[serde(default)]
+        take_back: bool,
     },
     /// Outputs.
     #[serde(borrow)]
@@ -114,6 +130,11 @@ pub enum Answer<'a> {
     /// An error.
     #[serde(borrow)]
     Failed(Failed<'a>),
+    /// It will not run the tasks of its chunk from this index on.
+    Returned {
+        /// The first index that it will not run.
+        index: u64,
+    },
 }
 
 /// A protocol line that is none.
@@ -162,8 +183,14 @@ impl Done<'_> {
 /// Writes the `ready` message.
 pub fn encode_ready(message: &mut Vec<u8>) {
     message.push(RECORD_SEPARATOR);
-    writeln!(message, r#"{{"ready":{{"protocol":{PROTOCOL_VERSION}}}}}"#)
-        .expect("writing to a Vec cannot fail");
+    let ready = format_args!(r#"{{"ready":{{"protocol":{PROTOCOL_VERSION},"take_back":true}}}}"#);
+    writeln!(message, "{ready}").expect("writing to a Vec cannot fail");
+}
+
+/// Writes the `returned` message.
+pub fn encode_returned(message: &mut Vec<u8>, index: u64) {
+    message.push(RECORD_SEPARATOR);
+    writeln!(message, r#"{{"returned":{{"index":{index}}}}}"#).expect("writing to a Vec cannot fail");
 }
 
 /// Writes a `done` message from outputs joined by commas and durations joined by commas.
@@ -194,7 +221,7 @@ mod tests {
         let mut message = Vec::new();
         Run::encode(&mut message, job, 7, 2, b"1\n\"a,b\"\n{\"x\": [1, 2]}\n");
         assert_eq!(memchr::memchr(b'\n', &message), Some(message.len() - 1));
-        let run = Run::decode(&message).unwrap();
+        let Ok(Request::Run(run)) = Request::decode(&message) else { panic!("{message:?}") };
         assert_eq!((run.job, run.index, run.attempt), (job, 7, 2));
         let inputs: Vec<_> = run.inputs.iter().map(|input| input.get()).collect();
         assert_eq!(inputs, ["1", "\"a,b\"", "{\"x\": [1, 2]}"]);
@@ -218,7 +245,19 @@ mod tests {
 
         message.clear();
         encode_ready(&mut message);
-        assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Ready { protocol: 1 })));
+        assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Ready { protocol: 1, take_back: true })));
+        let plain = br#"{"ready":{"protocol":1}}"#;
+        assert!(matches!(Answer::decode(plain), Ok(Answer::Ready { protocol: 1, take_back: false })));
+    }
+
+    #[test]
+    fn a_tail_is_asked_for_and_returned() {
+        let mut message = Vec::new();
+        Request::encode_take_back(&mut message, 40);
+        assert!(matches!(Request::decode(&message), Ok(Request::TakeBack { index: 40 })));
+        message.clear();
+        encode_returned(&mut message, 43);
+        assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Returned { index: 43 })));
     }
 
     #[test]

@@ -7,5 +7,5 @@ pub mod frames;
 pub mod json;
 pub mod lines;
 
-pub use frames::{Answer, BadMessage, Done, Failed, PROTOCOL_VERSION, RECORD_SEPARATOR, Run};
+pub use frames::{Answer, BadMessage, Done, Failed, PROTOCOL_VERSION, RECORD_SEPARATOR, Request, Run};
 pub use lines::{LineSplitter, LineTooLong};

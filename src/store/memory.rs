@@ -142,6 +142,15 @@ impl Entry {
         Some(Chunk { lease, job: self.job.id, first: first as u64, count, attempt, inputs: inputs.into() })
     }
 
+    /// Some tasks of a lease, if it still holds them and they are its next or its last ones.
+    fn held_at_either_end(&mut self, id: LeaseId, first: u64, count: u32) -> Option<&mut [Task]> {
+        let holds = |task: &Task| matches!(task.state, TaskState::Leased { lease, .. } if lease == id);
+        let range = first as usize..first as usize + count as usize;
+        let begins = self.tasks.iter().position(holds) == Some(range.start);
+        let ends = self.tasks.iter().rposition(holds) == Some(range.end - 1);
+        self.tasks.get_mut(range).filter(|tasks| (begins || ends) && tasks.iter().all(holds))
+    }
+
     /// The tasks that a lease still holds from `first` on, if `first` is the first of them and there are `count`.
     fn held(&mut self, id: LeaseId, first: u64, count: u32) -> Option<&mut [Task]> {
         let holds = |task: &Task| matches!(task.state, TaskState::Leased { lease, .. } if lease == id);
@@ -192,7 +201,8 @@ impl Entry {
 
     fn release(&mut self, release: Release, now: Timestamp) -> bool {
         let cancelling = self.job.state == JobState::Cancelling;
-        let Some(tasks) = self.held(release.lease, release.first, release.count) else { return false };
+        let tasks = self.held_at_either_end(release.lease, release.first, release.count);
+        let Some(tasks) = tasks else { return false };
         for task in tasks {
             let TaskState::Leased { attempt, .. } = task.state else { continue };
             let (attempt, alone) = match release.how {

@@ -128,16 +128,16 @@ pub enum Requeue {
     Charged,
 }
 
-/// Gives tasks of a lease back without an outcome.
+/// Gives tasks of a lease back without an outcome: its next ones, or its last ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Release {
     /// The lease.
     pub lease: LeaseId,
     /// The job.
     pub job: JobId,
-    /// The index of the first: the first of the lease without an answer.
+    /// The index of the first of them.
     pub first: u64,
-    /// How many.
+    /// How many; they begin where the lease begins now, or end where it ends.
     pub count: u32,
     /// How they go back.
     pub how: Requeue,

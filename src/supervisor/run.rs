@@ -135,6 +135,11 @@ impl Supervisor {
                 self.settle(settlement);
                 self.decide(Event::Answered { worker, count, elapsed });
             }
+            child::Event::Returned { release } => {
+                let Release { lease, count, .. } = release;
+                self.settle(Settlement::Release(release));
+                self.decide(Event::Returned { worker, lease, count });
+            }
             child::Event::Gone { settlements, not_ready } => {
                 self.members.remove(&worker);
                 if let Some(why) = not_ready {

@@ -97,6 +97,21 @@ async fn tasks_go_back_as_they_were_alone_or_charged(bench: Bench) {
     bench.assert_whole(id).await;
 }
 
+async fn the_tail_of_a_lease_can_be_taken_back(bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunk = bench.claim_one(id, 10).await;
+    assert!(bench.complete_some(&chunk, 0, 2, &[]).await.held);
+    assert!(!bench.release(&chunk, 5, 3, Requeue::AsBefore).await.held, "neither the next nor the last ones");
+    assert!(bench.release(&chunk, 6, 4, Requeue::AsBefore).await.held);
+    assert!(!bench.release(&chunk, 6, 4, Requeue::AsBefore).await.held, "a tail goes back once");
+    let tail = bench.claim_one(id, 10).await;
+    assert_eq!((tail.first, tail.count, tail.attempt), (6, 4, 1));
+    assert!(!bench.complete_some(&chunk, 2, 8, &[]).await.held, "the lease is shorter now");
+    assert!(bench.complete(&tail).await.held);
+    assert!(bench.complete_some(&chunk, 2, 4, &[]).await.held);
+    bench.assert_whole(id).await;
+}
+
 async fn what_was_charged_keeps_its_attempts_when_we_lose_it(bench: Bench) {
     let id = bench.submit(2).await;
     let chunk = bench.claim_one(id, 1).await;
@@ -328,6 +343,7 @@ contract! {
     results_are_a_queue_without_a_gap
     a_chunk_may_be_answered_in_parts
     tasks_go_back_as_they_were_alone_or_charged
+    the_tail_of_a_lease_can_be_taken_back
     what_was_charged_keeps_its_attempts_when_we_lose_it
     failed_tasks_are_counted_and_fail_the_job
     stop_on_error_cancels_the_rest

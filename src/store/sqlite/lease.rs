@@ -157,7 +157,8 @@ impl Writer {
 
     pub(super) fn release_if_leased(&mut self, release: Release, now: Timestamp) -> Result<Receipt> {
         let attempt = self.attempt_of(release.lease)?;
-        if !self.shrink_lease(release.lease, release.first, release.count)? {
+        let Release { lease, first, count, .. } = release;
+        if !self.shrink_lease(lease, first, count)? && !self.cut_lease(lease, first, count)? {
             return self.stale(release.job);
         }
         let Some(mut progress) = self.progress(release.job)? else { return self.stale(release.job) };
@@ -192,6 +193,14 @@ impl Writer {
         }
         let sql = "UPDATE leases SET first = first + ?4, count = count - ?4
                    WHERE id = ?1 AND epoch = ?2 AND first = ?3 AND count > ?4";
+        Ok(self.conn.prepare_cached(sql)?.execute(values)? == 1)
+    }
+
+    /// Takes the last `count` tasks, from `first` on, off the lease; `false` if it does not end with them.
+    fn cut_lease(&self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+        let sql = "UPDATE leases SET count = count - ?4
+                   WHERE id = ?1 AND epoch = ?2 AND first + count = ?3 + ?4 AND count > ?4";
+        let values = params![lease.0 as i64, self.epoch.0 as i64, first as i64, count];
         Ok(self.conn.prepare_cached(sql)?.execute(values)? == 1)
     }
 

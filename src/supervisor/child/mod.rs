@@ -72,6 +72,8 @@ pub(super) enum Event {
     Ready,
     /// It answered the next tasks of its first chunk, after so long at work on them.
     Answered { settlement: Settlement, count: u32, elapsed: Duration },
+    /// It returned the last tasks of its first chunk unstarted.
+    Returned { release: Release },
     /// It has ended; this is to become of what it had, and if it never was ready, why.
     Gone { settlements: Vec<Settlement>, not_ready: Option<String> },
 }
@@ -234,7 +236,7 @@ impl<'a> Child<'a> {
     fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Starting { until } => Some(until),
-            Phase::Up | Phase::Finishing => self.work.deadline(),
+            Phase::Up | Phase::Finishing => self.work.deadline().into_iter().chain(self.work.slow_at()).min(),
             Phase::Ending { kill_at } => kill_at,
             Phase::Ended { leave_at } => Some(leave_at),
         }
@@ -246,7 +248,13 @@ impl<'a> Child<'a> {
         }
         match &mut self.phase {
             Phase::Starting { .. } => self.terminate(Cause::NotReady),
-            Phase::Up | Phase::Finishing => self.terminate(Cause::Timeout(self.work.timeout())),
+            Phase::Up | Phase::Finishing if self.work.deadline().is_some_and(|at| at <= now) => {
+                self.terminate(Cause::Timeout(self.work.timeout()));
+            }
+            Phase::Up | Phase::Finishing => {
+                self.work.take_back(&mut self.process.outgoing);
+                self.process.write()?;
+            }
             Phase::Ending { kill_at } => {
                 *kill_at = None;
                 self.process.order(KILL)?;
@@ -317,15 +325,23 @@ impl<'a> Child<'a> {
         };
         self.last_words.push(&line[..at]);
         match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
-            Answer::Ready { protocol: PROTOCOL_VERSION } => {
+            Answer::Ready { protocol: PROTOCOL_VERSION, take_back } => {
+                self.work.returns = take_back;
                 self.become_ready();
                 Ok(())
             }
-            Answer::Ready { protocol } => Err(Cause::BadOutput(format!(
+            Answer::Ready { protocol, .. } => Err(Cause::BadOutput(format!(
                 "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
             ))),
             Answer::Done(done) => self.work.done(&done).map_err(Cause::BadOutput),
             Answer::Failed(failed) => self.work.failed(&failed).map_err(Cause::BadOutput),
+            Answer::Returned { index } => {
+                self.settle();
+                if let Some(release) = self.work.returned(index).map_err(Cause::BadOutput)? {
+                    self.tell.say(Event::Returned { release });
+                }
+                Ok(())
+            }
         }
     }
 

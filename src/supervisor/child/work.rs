@@ -7,10 +7,12 @@ use super::ending::{Cause, Ending};
 use super::{Assignment, Settlement};
 use crate::model::{Outcomes, TaskError, Verdict};
 use crate::pool::blame::{Blame, judge, retries};
-use crate::protocol::{Done, Failed, Run, json};
+use crate::protocol::{Done, Failed, Request, Run, json};
 use crate::store::{Chunk, Completion, Release, Requeue};
 use crate::sys;
 
+/// A worker that has not answered for so long, with tasks of its chunk unstarted, is asked to return them.
+const SLOW: Duration = Duration::from_millis(30);
 /// Memory is looked up at most so often.
 const RSS_EVERY: Duration = Duration::from_millis(100);
 
@@ -19,6 +21,8 @@ const RSS_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Work {
     pub(super) worker: String,
     pub(super) pid: u32,
+    /// Whether it returns what it has not started when it is asked.
+    pub(super) returns: bool,
     chunks: VecDeque<Progress>,
     /// Since when it has been at work on the next task, as far as one can tell from outside.
     since: Instant,
@@ -34,17 +38,27 @@ struct Progress {
     assignment: Assignment,
     /// The index of the first task without an answer.
     next: u64,
+    /// Whether its tail has been asked for.
+    asked_back: bool,
 }
 
 impl Progress {
-    fn left(&self) -> u32 {
-        let Assignment { chunk, .. } = &self.assignment;
-        (chunk.first + u64::from(chunk.count) - self.next) as u32
+    fn first(&self) -> u64 {
+        self.assignment.chunk.first
     }
 
-    fn release(&self, count: u32, how: Requeue) -> Release {
-        let (lease, job) = (self.assignment.chunk.lease, self.assignment.chunk.job);
-        Release { lease, job, first: self.next, count, how }
+    /// The index behind its last task.
+    fn end(&self) -> u64 {
+        self.first() + u64::from(self.assignment.chunk.count)
+    }
+
+    fn left(&self) -> u32 {
+        (self.end() - self.next) as u32
+    }
+
+    fn release(&self, first: u64, count: u32, how: Requeue) -> Release {
+        let Chunk { lease, job, .. } = self.assignment.chunk;
+        Release { lease, job, first, count, how }
     }
 }
 
@@ -69,6 +83,7 @@ impl Work {
         Self {
             worker,
             pid: 0,
+            returns: false,
             chunks: VecDeque::new(),
             since: Instant::now(),
             answers: Answers::default(),
@@ -85,7 +100,7 @@ impl Work {
         }
         let chunk = &assignment.chunk;
         Run::encode(outgoing, chunk.job, chunk.first, chunk.attempt, &chunk.inputs);
-        self.chunks.push_back(Progress { next: chunk.first, assignment });
+        self.chunks.push_back(Progress { next: chunk.first, asked_back: false, assignment });
     }
 
     /// Whether it has nothing to do.
@@ -101,6 +116,42 @@ impl Work {
     /// When the task at work will have run too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.chunks.front()?.assignment.timeout.map(|timeout| self.since + timeout)
+    }
+
+    /// When what is not started should be asked back, so that others can run it.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        let (at_work, behind) = (self.chunks.front()?, self.chunks.back()?);
+        let more = !at_work.asked_back && at_work.left() > 1 || self.chunks.len() > 1 && !behind.asked_back;
+        (self.returns && more).then(|| self.since + SLOW)
+    }
+
+    /// Asks for all that is not started.
+    pub(super) fn take_back(&mut self, outgoing: &mut Vec<u8>) {
+        for chunk in self.chunks.iter_mut().filter(|chunk| !chunk.asked_back) {
+            chunk.asked_back = true;
+            Request::encode_take_back(outgoing, chunk.assignment.chunk.first);
+        }
+    }
+
+    /// Takes in that the tasks from `index` on, of the chunk that they are in, will not be run; what is to become of
+    /// them.
+    pub(super) fn returned(&mut self, index: u64) -> Result<Option<Release>, String> {
+        let asked = |chunk: &Progress| chunk.asked_back && (chunk.first()..=chunk.end()).contains(&index);
+        // At the border of two chunks it is the later one, whole, or else nothing of the earlier one.
+        let Some(at) = self.chunks.iter().rposition(asked) else {
+            return Err(format!("it returned its tasks from {index} on, which were not asked for"));
+        };
+        let progress = &mut self.chunks[at];
+        if at == 0 && index <= progress.next {
+            return Err(format!("it returned task {index}, which it is at"));
+        }
+        let count = (progress.end() - index) as u32;
+        progress.assignment.chunk.count -= count;
+        let release = progress.release(index, count, Requeue::AsBefore);
+        if progress.left() == 0 && at > 0 {
+            self.chunks.remove(at);
+        }
+        Ok(Some(release).filter(|release| release.count > 0))
     }
 
     /// Takes in outputs; what is wrong with them, if anything is.
@@ -127,7 +178,7 @@ impl Work {
         let ns = failed.ns.unwrap_or_else(|| self.since.elapsed().as_nanos() as u64);
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
-            let release = self.chunks[0].release(1, Requeue::Charged);
+            let release = self.chunks[0].release(failed.index, 1, Requeue::Charged);
             self.settled.push((Settlement::Release(release), 1, Duration::from_nanos(ns)));
         } else {
             let Failed { kind, message, stack, .. } = failed;
@@ -171,7 +222,7 @@ impl Work {
         }
         let Answers { outcomes, lines, busy_ns } = std::mem::take(&mut self.answers);
         let (cpu_ns, max_rss_bytes) = self.usage();
-        let Some(Progress { assignment: Assignment { chunk, .. }, next }) = self.chunks.front() else {
+        let Some(Progress { assignment: Assignment { chunk, .. }, next, .. }) = self.chunks.front() else {
             return;
         };
         let completion = Completion {
@@ -209,8 +260,8 @@ impl Work {
     ) -> Vec<Settlement> {
         let mut chunks = std::mem::take(&mut self.chunks).into_iter();
         let at_work = chunks.next().map(|chunk| self.judge(&chunk, cause, ending, stderr));
-        let untouched =
-            chunks.map(|chunk| Settlement::Release(chunk.release(chunk.left(), Requeue::AsBefore)));
+        let untouched = chunks
+            .map(|chunk| Settlement::Release(chunk.release(chunk.next, chunk.left(), Requeue::AsBefore)));
         at_work.into_iter().chain(untouched).collect()
     }
 
@@ -225,7 +276,7 @@ impl Work {
                 return Settlement::Complete(self.failure(progress, &ending.error(cause, stderr)));
             }
         };
-        Settlement::Release(progress.release(left, how))
+        Settlement::Release(progress.release(progress.next, left, how))
     }
 
     fn failure(&self, progress: &Progress, error: &TaskError<'_>) -> Completion {
