@@ -7,7 +7,7 @@
 //! - [`supervisor`]: the shell around the pool, and the worker processes; [`sys`]: what needs `unsafe`.
 //! - [`pool`]: the decisions of one node, pure.
 //! - [`store`]: the truth.
-//! - [`functions`]: the built-in functions, run in worker processes.
+//! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol.
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean".
 
 pub mod app;
@@ -23,3 +23,4 @@ pub mod store;
 pub mod supervisor;
 pub mod sys;
 pub mod telemetry;
+pub mod worker;

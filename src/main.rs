@@ -32,7 +32,7 @@ fn work(name: &str) -> ExitCode {
         eprintln!("there is no built-in function {name:?}");
         return ExitCode::FAILURE;
     };
-    match functions::worker::serve(function) {
+    match functions::serve(function) {
         Ok(()) => ExitCode::SUCCESS,
         // The server has gone, and nobody is left to be told.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,

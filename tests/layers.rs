@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("nearest", &[]),
     ("sys", &[]),
@@ -15,7 +15,8 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("pool", &["model"]),
     ("store", &["model"]),
     ("supervisor", &["model", "protocol", "pool", "store", "sys", "telemetry"]),
-    ("functions", &["model", "protocol"]),
+    ("worker", &["model", "protocol"]),
+    ("functions", &["model", "protocol", "worker"]),
     ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry"]),
     ("config", &["model", "nearest", "sys"]),
     ("telemetry", &["config"]),

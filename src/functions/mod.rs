@@ -13,10 +13,14 @@ mod primes;
 mod rainbow;
 mod sha256;
 mod sleep;
-pub mod worker;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::model::Verdict;
+use crate::worker::{self, EachTask, Failure};
 
 /// A built-in function: maps one JSON input to one JSON output.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +49,26 @@ pub struct FunctionError {
     pub message: String,
     /// Whether the same input may do better at another try.
     pub retryable: bool,
+}
+
+impl From<FunctionError> for Failure {
+    fn from(FunctionError { kind, message, retryable }: FunctionError) -> Self {
+        Self { verdict: Verdict::Exception, kind: Some(kind.into()), message, stack: None, retryable }
+    }
+}
+
+/// Serves a function as a worker until stdin ends.
+pub fn serve(function: &Function) -> std::io::Result<()> {
+    worker::serve(&mut EachTask(|input: &RawValue, output: &mut Vec<u8>| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| (function.run)(input, output)));
+        outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(Failure::from)
+    }))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> FunctionError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    FunctionError { kind: "Panic", message: text.to_owned(), retryable: true }
 }
 
 /// Every built-in function, the simplest first.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json;
-use crate::model::JobId;
+use crate::model::{JobId, Verdict};
 
 /// The version of the protocol that this server speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -91,6 +91,9 @@ pub struct Done<'a> {
 pub struct Failed<'a> {
     /// Its index.
     pub index: u64,
+    /// How the attempt ended: `exception` unless the worker knows better.
+    #[serde(default = "exception")]
+    pub verdict: Verdict,
     /// The error's type in the words of the function's language.
     #[serde(rename = "type", borrow, default)]
     pub kind: Option<Cow<'a, str>>,
@@ -110,6 +113,10 @@ pub struct Failed<'a> {
 
 fn yes() -> bool {
     true
+}
+
+fn exception() -> Verdict {
+    Verdict::Exception
 }
 
 /// What a worker says.
@@ -237,11 +244,22 @@ mod tests {
 
         message.clear();
         let (kind, message_text) = (Some("ValueError".into()), "a \"quoted\" word".into());
-        let failed =
-            Failed { index: 9, kind, message: message_text, stack: None, retryable: false, ns: Some(5) };
+        let failed = Failed {
+            index: 9,
+            verdict: Verdict::Crash,
+            kind,
+            message: message_text,
+            stack: None,
+            retryable: false,
+            ns: Some(5),
+        };
         encode_failed(&mut message, &failed);
         let Ok(Answer::Failed(read)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
-        assert_eq!((read.index, read.message, read.retryable), (9, failed.message, false));
+        assert_eq!((read.index, read.verdict, read.retryable), (9, Verdict::Crash, false));
+        assert_eq!(read.message, failed.message);
+        let least = br#"{"failed":{"index":1,"message":"no"}}"#;
+        let Ok(Answer::Failed(read)) = Answer::decode(least) else { panic!("{least:?}") };
+        assert_eq!((read.verdict, read.retryable), (Verdict::Exception, true));
 
         message.clear();
         encode_ready(&mut message);

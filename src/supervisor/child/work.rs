@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
 use super::{Assignment, Settlement};
-use crate::model::{Outcomes, TaskError, Verdict};
+use crate::model::{Outcomes, TaskError};
 use crate::pool::blame::{Blame, judge, retries};
 use crate::protocol::{Done, Failed, Request, Run, json};
 use crate::store::{Chunk, Completion, Release, Requeue};
@@ -181,9 +181,9 @@ impl Work {
             let release = self.chunks[0].release(failed.index, 1, Requeue::Charged);
             self.settled.push((Settlement::Release(release), 1, Duration::from_nanos(ns)));
         } else {
-            let Failed { kind, message, stack, .. } = failed;
+            let Failed { verdict, kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
-            let error = TaskError { verdict: Verdict::Exception, kind, message, stack };
+            let error = TaskError { verdict: *verdict, kind, message, stack };
             self.answers.push(ns, true, &error.to_line());
         }
         self.advance(1);

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use super::super::FunctionError;
-use super::write_out;
+use super::{Failure, write_out};
 use crate::protocol::frames::{self, Failed};
 
 const FLUSH_BYTES: usize = 1 << 20;
@@ -44,11 +43,11 @@ impl Batch {
         self.next += 1;
     }
 
-    pub(super) fn push_error(&mut self, error: FunctionError, ns: u64) {
+    pub(super) fn push_failure(&mut self, failure: Failure, ns: u64) {
         self.close();
-        let FunctionError { kind, message, retryable } = error;
-        let (kind, message) = (Some(kind.into()), message.into());
-        let failed = Failed { index: self.next, kind, message, stack: None, retryable, ns: Some(ns) };
+        let Failure { verdict, kind, message, stack, retryable } = failure;
+        let (message, stack) = (message.into(), stack.map(Into::into));
+        let failed = Failed { index: self.next, verdict, kind, message, stack, retryable, ns: Some(ns) };
         frames::encode_failed(&mut self.messages, &failed);
         self.next += 1;
     }

@@ -1,43 +1,85 @@
-//! The child's side: reads chunks from stdin, runs a built-in function on each input, answers on stdout in batches.
+//! The child's side of the `frames` protocol: reads chunks from stdin, has them run, answers on stdout in batches.
 //!
-//! A batch goes out at the end of its chunk, when it is large, and some [`LOOK_EVERY`] after its first answer even
-//! while a long task runs, so that the server always knows how far a chunk is. Then, too, a request to return what is
-//! not started is answered.
+//! Imports `protocol`. Deliberately absent: what a task is; that is the runner's.
+//!
+//! A batch goes out at the end of its chunk, when it is large, and some 10 ms after its first answer even while a long
+//! task runs, so that the server always knows how far a chunk is. Then, too, a request to return what is not started
+//! is answered.
 
-mod batch;
+mod answers;
 mod input;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Function, FunctionError};
+use serde_json::value::RawValue;
+
+use crate::model::Verdict;
 use crate::protocol::frames::{self, Request, Run};
-use batch::Batch;
+use answers::Batch;
 use input::Input;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Serves `function` until stdin ends.
-pub fn serve(function: &Function) -> io::Result<()> {
+/// Why a task has no output.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// How the attempt ended.
+    pub verdict: Verdict,
+    /// The error's type, if it has one.
+    pub kind: Option<Cow<'static, str>>,
+    /// What went wrong.
+    pub message: String,
+    /// Where, or the last words.
+    pub stack: Option<String>,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+}
+
+/// What runs the tasks of a chunk.
+pub trait Runner {
+    /// Runs these inputs in order and answers each, as long as [`Answers::push`] wants more.
+    fn run(&mut self, inputs: &[&RawValue], answers: &mut Answers<'_>) -> io::Result<()>;
+}
+
+/// A runner that maps one input at a time: appends the output as compact JSON, or says why there is none.
+pub struct EachTask<F>(pub F);
+
+impl<F: FnMut(&RawValue, &mut Vec<u8>) -> Result<(), Failure>> Runner for EachTask<F> {
+    fn run(&mut self, inputs: &[&RawValue], answers: &mut Answers<'_>) -> io::Result<()> {
+        let mut output = Vec::new();
+        for input in inputs {
+            output.clear();
+            let outcome = self.0(input, &mut output);
+            if !answers.push(outcome.map(|()| output.as_slice()))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Serves chunks until stdin ends.
+pub fn serve(runner: &mut impl Runner) -> io::Result<()> {
     let shared = Shared::default();
     let mut ready = Vec::new();
     frames::encode_ready(&mut ready);
     write_out(&ready)?;
     std::thread::scope(|scope| {
         scope.spawn(|| shared.look_after_chunks());
-        let outcome = run_chunks(function, &shared);
+        let outcome = run_chunks(runner, &shared);
         shared.enter(Phase::Ended);
         outcome
     })
 }
 
-fn run_chunks(function: &Function, shared: &Shared) -> io::Result<()> {
+fn run_chunks(runner: &mut impl Runner, shared: &Shared) -> io::Result<()> {
     while let Some(line) = shared.next_request()? {
         match Request::decode(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
-            Request::Run(run) => run_chunk(function, &run, shared)?,
+            Request::Run(run) => run_chunk(runner, &run, shared)?,
             // Its chunk has been answered to the end.
             Request::TakeBack { .. } => {}
         }
@@ -45,39 +87,39 @@ fn run_chunks(function: &Function, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-fn run_chunk(function: &Function, run: &Run<'_>, shared: &Shared) -> io::Result<()> {
+fn run_chunk(runner: &mut impl Runner, run: &Run<'_>, shared: &Shared) -> io::Result<()> {
     lock(&shared.batch).begin(run.index, run.inputs.len() as u64);
     // One task needs no look after it, and so wakes nobody.
-    if run.inputs.len() > 1 {
+    let watched = run.inputs.len() > 1;
+    if watched {
         shared.enter(Phase::Running);
     }
-    let (mut output, mut started) = (Vec::new(), Instant::now());
-    for input in &run.inputs {
-        output.clear();
-        let outcome = catch_unwind(AssertUnwindSafe(|| (function.run)(input, &mut output)));
-        let now = Instant::now();
-        let ns = (now - started).as_nanos() as u64;
-        started = now;
-        let mut batch = lock(&shared.batch);
-        match outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-            Ok(()) => batch.push_output(&output, ns),
-            Err(error) => batch.push_error(error, ns),
-        }
-        batch.flush_if_large()?;
-        if batch.is_done() {
-            break;
-        }
-    }
-    if run.inputs.len() > 1 {
+    let outcome = runner.run(&run.inputs, &mut Answers { shared, since: Instant::now() });
+    if watched {
         shared.enter(Phase::Idle);
     }
-    lock(&shared.batch).flush()
+    outcome.and_then(|()| lock(&shared.batch).flush())
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> FunctionError {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    FunctionError { kind: "Panic", message: text.to_owned(), retryable: true }
+/// Where a runner answers the tasks of its chunk, in order.
+pub struct Answers<'a> {
+    shared: &'a Shared,
+    since: Instant,
+}
+
+impl Answers<'_> {
+    /// Answers the next task, which took the time since the last answer; whether there is another one to run.
+    pub fn push(&mut self, outcome: Result<&[u8], Failure>) -> io::Result<bool> {
+        let now = Instant::now();
+        let ns = (now - std::mem::replace(&mut self.since, now)).as_nanos() as u64;
+        let mut batch = lock(&self.shared.batch);
+        match outcome {
+            Ok(output) => batch.push_output(output, ns),
+            Err(failure) => batch.push_failure(failure, ns),
+        }
+        batch.flush_if_large()?;
+        Ok(!batch.is_done())
+    }
 }
 
 fn write_out(bytes: &[u8]) -> io::Result<()> {
