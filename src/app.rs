@@ -1,6 +1,7 @@
 //! The composition root: starts the parts in order, and stops them in reverse.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -13,9 +14,9 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Function};
 use crate::functions;
-use crate::http::{self, Edge, FunctionView};
+use crate::http::{self, Edge, FunctionOptions, FunctionView};
 use crate::model::Timestamp;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -32,6 +33,15 @@ const CONNECTIONS_GRACE: Duration = Duration::from_secs(2);
 const LOCK_WAIT: Duration = Duration::from_secs(12);
 /// What of the server's environment a worker gets.
 const PASSED_ENV: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
+/// The variables by which numeric libraries are told how many threads to start.
+const ONE_THREAD: [&str; 6] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
 
 /// Serves until a signal ends it. `started` gets the address that it listens on.
 pub async fn serve(config: Config, started: impl FnOnce(SocketAddr)) -> Result<()> {
@@ -108,12 +118,8 @@ fn settings(config: &Config, locks: &Locks) -> Result<Settings> {
         node: config.node.clone(),
         slots: config.slots,
         slots_reason: config.slots_reason.clone(),
-        functions: offered(config)
-            .map(|function| (function.name.to_owned(), built_in(function.name)))
-            .collect(),
+        functions: worker_commands(config),
         lock: locks.workers.try_clone()?.into(),
-        start_timeout: Duration::from_secs(30),
-        grace: config.grace,
     })
 }
 
@@ -122,26 +128,76 @@ fn offered(config: &Config) -> impl Iterator<Item = &'static functions::Function
     functions::all().iter().filter(move |function| enable_fail || function.name != "fail")
 }
 
+/// How the workers of each function are started.
+fn worker_commands(config: &Config) -> BTreeMap<String, WorkerCommand> {
+    let built_in =
+        offered(config).map(|function| (function.name.to_owned(), built_in(function.name, config.grace)));
+    let declared = config.functions.iter().map(|(name, function)| (name.clone(), declared(function)));
+    built_in.chain(declared).collect()
+}
+
 /// A worker of a built-in function is this binary again.
-fn built_in(name: &str) -> WorkerCommand {
-    let argv = vec!["/proc/self/exe".into(), WORKER_ARGUMENT.into(), name.into()];
-    let passed = PASSED_ENV.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
-    WorkerCommand { argv, env: passed.collect::<BTreeMap<_, _>>() }
+fn built_in(name: &str, grace: Duration) -> WorkerCommand {
+    WorkerCommand {
+        argv: vec!["/proc/self/exe".into(), WORKER_ARGUMENT.into(), name.into()],
+        env: environment(&[], &BTreeMap::new()),
+        cwd: "/".into(),
+        start_timeout: Duration::from_secs(30),
+        grace,
+        processes: None,
+    }
+}
+
+/// A program that speaks the protocol is started as it is, another one behind an adapter.
+fn declared(function: &Function) -> WorkerCommand {
+    WorkerCommand {
+        argv: function.adapter.worker_argv(&function.command),
+        env: environment(&function.pass_env, &function.env),
+        cwd: function.cwd.clone(),
+        start_timeout: function.start_timeout,
+        grace: function.grace,
+        processes: function.processes,
+    }
+}
+
+/// A clean environment, and what the operator adds. Libraries with thread pools of their own get one thread each, as
+/// there is a worker for each CPU already.
+fn environment(pass: &[String], set: &BTreeMap<String, String>) -> BTreeMap<String, OsString> {
+    let threads = ONE_THREAD.iter().map(|name| ((*name).to_owned(), "1".into()));
+    let names = PASSED_ENV.iter().copied().chain(pass.iter().map(String::as_str));
+    let passed = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)));
+    let set = set.iter().map(|(name, value)| (name.clone(), value.into()));
+    threads.chain(passed).chain(set).collect()
 }
 
 fn function_views(config: &Config) -> Vec<FunctionView> {
-    let example = |function: &functions::Function| {
+    let built_in = offered(config).map(|function| {
         let json = |text| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-        serde_json::json!({"input": json(function.example.0), "output": json(function.example.1)})
-    };
-    let view = |function: &functions::Function| FunctionView {
-        name: function.name.to_owned(),
-        description: function.description.to_owned(),
-        input: function.input.to_owned(),
-        output: function.output.to_owned(),
-        example: example(function),
-    };
-    offered(config).map(view).collect()
+        let (input, output) = function.example;
+        FunctionView {
+            name: function.name.to_owned(),
+            description: function.description.to_owned(),
+            mode: "built-in",
+            input: Some(function.input.to_owned()),
+            output: Some(function.output.to_owned()),
+            example: Some(serde_json::json!({"input": json(input), "output": json(output)})),
+            options: FunctionOptions::default(),
+        }
+    });
+    let declared = config.functions.iter().map(|(name, function)| FunctionView {
+        name: name.clone(),
+        description: function.description.clone(),
+        mode: function.adapter.mode.as_str(),
+        input: None,
+        output: None,
+        example: None,
+        options: FunctionOptions {
+            timeout_ms: function.timeout.map(|timeout| timeout.as_secs_f64() * 1e3),
+            max_attempts: function.max_attempts,
+            processes: function.processes,
+        },
+    });
+    built_in.chain(declared).collect()
 }
 
 /// The locks on a data directory. A process that dies gives its locks back, however it dies.
@@ -163,12 +219,16 @@ fn lock_data_dir(dir: &Path) -> Result<Locks> {
     server.write_all(std::process::id().to_string().as_bytes())?;
     let workers = open_lock(&dir.join("workers.lock"))?;
     let until = Instant::now() + LOCK_WAIT;
+    let mut says_so_at = Some(Instant::now() + Duration::from_secs(1));
     while flock(&workers, FlockOperation::NonBlockingLockExclusive).is_err() {
         if Instant::now() >= until {
             bail!(
                 "workers of an earlier server on {} are still there: ps -ef shows their guards",
                 dir.display()
             );
+        }
+        if says_so_at.take_if(|at| *at <= Instant::now()).is_some() {
+            tracing::warn!("workers of an earlier server are still there; waiting for their end");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

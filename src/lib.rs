@@ -7,9 +7,12 @@
 //! - [`supervisor`]: the shell around the pool, and the worker processes; [`sys`]: what needs `unsafe`.
 //! - [`pool`]: the decisions of one node, pure.
 //! - [`store`]: the truth.
-//! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol.
-//! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean".
+//! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol;
+//!   [`adapter`]: that side for programs that do not speak it.
+//! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
+//!   [`units`]: durations and sizes.
 
+pub mod adapter;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -23,4 +26,5 @@ pub mod store;
 pub mod supervisor;
 pub mod sys;
 pub mod telemetry;
+pub mod units;
 pub mod worker;

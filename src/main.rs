@@ -1,9 +1,10 @@
-//! The binary: a server and its command line, and, started again by itself, a guard or a built-in worker.
+//! The binary: a server and its command line, and, started again by itself, a guard a built-in worker or an adapter.
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
-use gristmill::{app, cli, functions, sys};
+use gristmill::{adapter, app, cli, functions, sys};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -15,7 +16,11 @@ fn main() -> ExitCode {
         }
         Some(app::WORKER_ARGUMENT) => {
             name_process();
-            work(arguments.get(1).and_then(|name| name.to_str()).unwrap_or_default())
+            exit_code(work(arguments.get(1).and_then(|name| name.to_str()).unwrap_or_default()))
+        }
+        Some(adapter::ARGUMENT) => {
+            name_process();
+            exit_code(adapter::main(&arguments[1..]))
         }
         _ => cli::main(),
     }
@@ -27,15 +32,16 @@ fn name_process() {
     let _ = rustix::thread::set_name(c"gristmill");
 }
 
-fn work(name: &str) -> ExitCode {
-    let Some(function) = functions::find(name) else {
-        eprintln!("there is no built-in function {name:?}");
-        return ExitCode::FAILURE;
-    };
-    match functions::serve(function) {
+fn work(name: &str) -> io::Result<()> {
+    let unknown = || io::Error::other(format!("there is no built-in function {name:?}"));
+    functions::serve(functions::find(name).ok_or_else(unknown)?)
+}
+
+fn exit_code(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // The server has gone, and nobody is left to be told.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

@@ -123,6 +123,25 @@ fn a_killed_guard_takes_its_worker_along_and_the_job_goes_on() {
 }
 
 #[test]
+fn a_guard_that_is_stopped_is_killed_with_its_worker() {
+    let server = Server::with(&["--processes=1", "--grace=300ms"]);
+    let job = server.map("fail", &json!([{"mode": "hang"}]));
+    let worker = pid(&job.wait_for_running(1)[0]);
+    signal(Proc::find(worker).unwrap().parent, Signal::STOP);
+    job.cancel();
+    assert_eq!(job.wait()["state"], "cancelled");
+    assert!(!alive(worker));
+    server.map("echo", &json!([1])).succeeds();
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let server = Server::start();
+    server.limit_descriptors(64);
+    server.map("echo", &json!([1, 2, 3])).succeeds();
+}
+
+#[test]
 fn a_killed_server_goes_on_where_it_was() {
     let server = Server::start();
     let job = server.map("sleep", &json!(vec![0.02; 200]));

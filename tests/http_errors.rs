@@ -274,3 +274,22 @@ fn a_bad_resize_is_refused() {
     );
     assert_eq!(server.pool()["slots"], 2);
 }
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let server = Server::start();
+    let array = server.post_json("/v1/jobs", r#"["echo", [1], null, {}, null, 0, null, null, null]"#);
+    assert_says(&array.problem(400, "bad-json"), &["is an array"]);
+    assert_says(&server.patch("/v1/pool", "[3]").problem(400, "bad-json"), &["is an array"]);
+    let both = r#"{"function": "echo", "inputs": [1]}"#;
+    let both = server.post_json("/v1/jobs?priority=3", both).problem(400, "bad-request");
+    assert_says(&both, &["priority=3", "in the body"]);
+    let twice = server.post_ndjson("/v1/jobs?function=echo&function=sha256", "1\n");
+    assert_says(&twice.problem(400, "bad-request"), &["function is given twice"]);
+    let twice = server.post_ndjson("/v1/jobs?function=echo&label=a=b&label=a=c", "1\n");
+    assert_says(&twice.problem(400, "bad-request"), &["label is given twice"]);
+    let label = echo(&server, "[1]", r#", "labels": {"a=b": "c"}"#).problem(400, "bad-request");
+    assert_says(&label, &["a=b"]);
+    server.map("echo", &json!([1])).succeeds();
+    server.delete("/v1/workers/worker-01").problem(404, "unknown-worker");
+}

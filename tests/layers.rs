@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("nearest", &[]),
     ("sys", &[]),
@@ -17,8 +17,10 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("supervisor", &["model", "protocol", "pool", "store", "sys", "telemetry"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),
-    ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry"]),
-    ("config", &["model", "nearest", "sys"]),
+    ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry", "units"]),
+    ("adapter", &["model", "protocol", "sys", "worker"]),
+    ("units", &[]),
+    ("config", &["adapter", "functions", "model", "nearest", "sys", "units"]),
     ("telemetry", &["config"]),
 ];
 const ABOVE_ALL: [&str; 4] = ["app", "cli", "main", "lib"];

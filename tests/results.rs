@@ -103,7 +103,10 @@ fn a_reader_that_follows_gets_results_as_they_come_and_ends_with_the_job() {
     let server = Server::start();
     for order in ["completion", "input"] {
         let job = server.map("sleep", &json!([0, 0, 60]));
-        let mut lines = server.client().lines(&format!("{}/results?follow=true&order={order}", job.path()));
+        let mut lines = server
+            .client()
+            .lines(&format!("{}/results?follow=true&order={order}", job.path()))
+            .map(Result::unwrap);
         let first: Vec<Value> =
             lines.by_ref().take(2).map(|line| serde_json::from_str(&line).unwrap()).collect();
         let mut seen = indices(&first);
@@ -135,4 +138,17 @@ fn bare_outputs_are_null_where_there_is_none() {
     assert_eq!(job.wait()["state"], "failed");
     let outputs = job.results_text("order=input&fields=output");
     assert_eq!(outputs.lines().nth(1), Some("null"));
+}
+
+#[test]
+fn the_results_of_a_job_that_is_deleted_under_its_reader_are_cut_short() {
+    let server = Server::start();
+    let inputs = "1\n".repeat(300_000);
+    let job = Job::of(&server, &server.post_ndjson("/v1/jobs?function=echo", &inputs).expect(202));
+    job.succeeds();
+    // More than what fits into the buffers between the two.
+    let mut lines = server.client().lines(&format!("{}/results", job.path()));
+    lines.next().unwrap().unwrap();
+    server.delete(&job.path()).expect(204);
+    assert!(lines.any(|line| line.is_err()), "nobody takes them for whole");
 }

@@ -98,8 +98,33 @@ fn a_reader_that_follows_is_let_go_at_a_shutdown() {
     let server = Server::with(&["--processes=2", "--grace=300ms"]);
     let job = server.map("sleep", &json!([0, 60]));
     let mut lines = server.client().lines(&format!("{}/results?follow=true", job.path()));
-    lines.next().unwrap();
+    lines.next().unwrap().unwrap();
     server.terminate();
-    assert_eq!(lines.count(), 0, "the stream ends without a further result");
+    assert!(lines.next().unwrap().is_err(), "the stream is cut, so that nobody takes it for whole");
     assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn requests_that_wait_are_answered_at_a_shutdown() {
+    let server = Server::with(&["--processes=2", "--grace=300ms"]);
+    let job = server.map("sleep", &json!([60]));
+    job.wait_for_running(1);
+    let (client, path) = (server.client(), format!("{}?wait=60s", job.path()));
+    let (submitter, body) = (server.client(), r#"{"function": "sleep", "inputs": [60]}"#);
+    let (status, accepted) = std::thread::scope(|scope| {
+        let status = scope.spawn(move || client.get(&path));
+        let headers = [("Content-Type", common::client::JSON), ("Prefer", "wait=60")];
+        let accepted = scope.spawn(move || submitter.call("POST", "/v1/jobs", &headers, body));
+        eventually("the second job", || {
+            let jobs = server.get("/v1/jobs").json();
+            check(jobs, |jobs| jobs["items"].as_array().unwrap().len() == 2)
+        });
+        server.terminate();
+        (status.join().unwrap(), accepted.join().unwrap())
+    });
+    assert_eq!(status.expect(200).json()["state"], "running");
+    let accepted = accepted.expect(202);
+    assert_eq!(server.ended().code(), Some(0));
+    server.restart();
+    server.get(accepted.header("location")).expect(200);
 }

@@ -5,13 +5,15 @@
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use common::client::NDJSON;
 use common::job::Job;
 use common::procs::Proc;
 use common::{Server, check, within};
+use serde_json::json;
 
 const COUNT: u64 = 1_000_000;
 const PAGE: u64 = 100_000;
@@ -72,4 +74,27 @@ fn a_million_inputs_in_one_stream() {
     assert_eq!(job.results_text(&format!("after={COUNT}")), "");
     let memory = Proc::most_memory(server.pid());
     assert!(memory < MOST_MEMORY, "the server held {} MB", memory >> 20);
+}
+
+/// Asks for results and reads none of them.
+fn stalled_reader(server: &Server, job: &Job<'_>) -> TcpStream {
+    let mut connection = TcpStream::connect(server.socket_address()).unwrap();
+    write!(connection, "GET {}/results?follow=true HTTP/1.1\r\nHost: x\r\n\r\n", job.path()).unwrap();
+    connection
+}
+
+#[test]
+fn readers_that_do_not_read_cost_little() {
+    const READERS: u64 = 50;
+    let server = Server::start();
+    let inputs = "1\n".repeat(500_000);
+    let job = Job::of(&server, &server.post_ndjson("/v1/jobs?function=echo", &inputs).expect(202));
+    job.succeeds();
+    let before = Proc::most_memory(server.pid());
+    let readers: Vec<TcpStream> = (0..READERS).map(|_| stalled_reader(&server, &job)).collect();
+    // When there is something to read for each, what the server holds for them is there.
+    readers.iter().for_each(|reader| drop(reader.peek(&mut [0]).unwrap()));
+    server.map("echo", &json!([1])).succeeds();
+    let each = (Proc::most_memory(server.pid()) - before) / READERS;
+    assert!(each < 4 << 20, "{each} bytes for a reader");
 }

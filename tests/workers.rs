@@ -116,3 +116,13 @@ fn a_server_with_nothing_to_do_does_nothing() {
         check(ticks() - before, |used| *used <= 1)
     });
 }
+
+#[test]
+fn every_result_names_the_process_it_came_from() {
+    let server = Server::with(&["--processes=1"]);
+    for round in 0..30 {
+        let job = server.map(["echo", "sha256"][round % 2], &json!(["a", "b"]));
+        job.succeeds();
+        assert!(job.results().iter().all(|result| result["pid"].as_u64() > Some(1)), "{:#?}", job.results());
+    }
+}

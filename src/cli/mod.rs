@@ -19,7 +19,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Serve jobs over HTTP
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
 }
@@ -27,7 +27,7 @@ enum Command {
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     };
     match outcome {

@@ -23,17 +23,24 @@ async fn find(edge: &Edge, id: JobId) -> Result<Job, Problem> {
 }
 
 async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
-    Ok(job_view(job, &edge.supervisor.view().await?, (edge.now)()))
+    // A supervisor that has ended has neither slots nor workers.
+    let pool = edge.supervisor.view().await.unwrap_or_default();
+    Ok(job_view(job, &pool, (edge.now)()))
 }
 
-/// Waits until the job has ended or the time is over; gives the job as it is then.
+/// Waits until the job has ended, the time is over or the server shuts down; gives the job as it is then.
 async fn wait_for_end(edge: &Edge, id: JobId, wait: Duration) -> Result<Job, Problem> {
-    let mut watch = edge.store.watch(id);
+    let (mut watch, mut draining) = (edge.store.watch(id), edge.draining.clone());
     let until = tokio::time::Instant::now() + wait;
     loop {
         let job = find(edge, id).await?;
-        if job.state.is_final() || tokio::time::timeout_at(until, watch.changed()).await.is_err() {
+        if job.state.is_final() {
             return Ok(job);
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            _ = draining.wait_for(|draining| *draining) => return Ok(job),
+            () = tokio::time::sleep_until(until) => return Ok(job),
         }
     }
 }
@@ -99,7 +106,7 @@ pub(super) async fn list(
     });
     let filter = JobFilter { state: params.state, function: params.function, label: label.transpose()? };
     let jobs = edge.store.jobs(filter, params.after, limit).await?;
-    let (slots, now) = (edge.supervisor.view().await?.slots, (edge.now)());
+    let (slots, now) = (edge.supervisor.view().await.unwrap_or_default().slots, (edge.now)());
     let next = if jobs.len() == limit as usize { jobs.last().map(|job| job.id) } else { None };
     let items = jobs.iter().map(|job| brief_view(job, slots, now)).collect();
     Ok(Json(Page { items, next }))

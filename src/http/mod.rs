@@ -16,6 +16,7 @@ mod submit;
 mod views;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -30,18 +31,39 @@ use crate::store::Store;
 use crate::supervisor::Handle;
 
 /// A function as clients see it.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct FunctionView {
     /// The name to call it by.
     pub name: String,
     /// What it does.
     pub description: String,
-    /// The shape of an input.
-    pub input: String,
-    /// The shape of an output.
-    pub output: String,
-    /// An input and its output, as JSON.
-    pub example: serde_json::Value,
+    /// `built-in`, or how its program is spoken to.
+    pub mode: &'static str,
+    /// The shape of an input, if it is known.
+    pub input: Option<String>,
+    /// The shape of an output, if it is known.
+    pub output: Option<String>,
+    /// An input and its output as JSON, if one is known.
+    pub example: Option<serde_json::Value>,
+    /// What a job of it gets unless it says otherwise.
+    pub options: FunctionOptions,
+}
+
+/// What a job of a function gets unless it says otherwise.
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize)]
+pub struct FunctionOptions {
+    /// The hard limit of one task's run, in milliseconds.
+    pub timeout_ms: Option<f64>,
+    /// How often a task is tried in all.
+    pub max_attempts: Option<u32>,
+    /// At most so many workers of it.
+    pub processes: Option<u32>,
+}
+
+impl FunctionOptions {
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
+    }
 }
 
 /// What the handlers work with; cheap to clone.

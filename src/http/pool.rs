@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::query::Named;
+use super::query::{Named, must_be_object};
 use super::views::{Page, PoolBody, pool_view};
 use super::{Edge, FunctionView, Problem};
 use crate::nearest::with_nearest;
@@ -26,6 +26,7 @@ struct Resize {
 }
 
 pub(super) async fn resize(State(edge): State<Edge>, body: Bytes) -> Result<Json<PoolBody>, Problem> {
+    must_be_object(&body)?;
     let Resize { slots } = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("{}; what is wanted is {{\"slots\": 4}}", with_nearest(&error.to_string()));
         Problem::bad_json(detail, error.line(), error.column())

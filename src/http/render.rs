@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
-use crate::model::segment::{ResultBody, lines};
-use crate::model::{ResultSegment, TaskError};
+use crate::model::segment::ResultBody;
+use crate::model::{Outcomes, ResultSegment, TaskError};
 use crate::store::Order;
 
 /// What of each result is shown.
@@ -15,69 +15,129 @@ pub(super) enum Fields {
     Output,
 }
 
-/// Appends a line for each result of the segment behind the first `after` of this order, `limit` at most; gives how
-/// many there were.
-pub(super) fn render(
-    out: &mut Vec<u8>,
-    segment: &ResultSegment,
-    order: Order,
-    after: u64,
-    limit: u64,
-    fields: Fields,
-) -> u64 {
-    let position = match order {
-        Order::Completion => segment.first_seq - 1,
-        Order::Input => segment.first_index,
-    };
-    let skip = after.saturating_sub(position).min(segment.count);
-    let count = (segment.count - skip).min(limit);
-    match &segment.body {
-        ResultBody::Ran { worker, pid, outcomes, lines: block } => {
-            let constant =
-                format!(r#","attempt":{},"worker":"{worker}","pid":{pid},"duration_ms":"#, segment.attempt);
-            let results = outcomes.iter().zip(lines(block)).enumerate();
-            for (at, ((ns, failed), line)) in results.skip(skip as usize).take(count as usize) {
-                match fields {
-                    Fields::Output if failed => out.extend_from_slice(b"null"),
-                    Fields::Output => out.extend_from_slice(line),
-                    Fields::All => {
-                        head(out, segment, at as u64, if failed { FAILED } else { SUCCEEDED });
-                        out.extend_from_slice(line);
-                        out.extend_from_slice(constant.as_bytes());
-                        milliseconds(out, ns);
-                        out.push(b'}');
-                    }
-                }
-                out.push(b'\n');
-            }
-        }
-        ResultBody::Cancelled => {
-            let error = TaskError::cancelled().to_line();
-            for at in skip..skip + count {
-                if fields == Fields::All {
-                    head(out, segment, at, CANCELLED);
-                    out.extend_from_slice(&error);
-                    out.push(b'}');
-                } else {
-                    out.extend_from_slice(b"null");
-                }
-                out.push(b'\n');
-            }
-        }
-    }
-    count
+/// A segment that is being rendered, and how far it is.
+pub(super) struct Rendering {
+    segment: ResultSegment,
+    /// How many of its results are done, and where the next one's outcome and line begin.
+    done: u64,
+    outcome_at: usize,
+    line_at: usize,
 }
 
-const SUCCEEDED: &str = r#","status":"succeeded","output":"#;
-const FAILED: &str = r#","status":"failed","error":"#;
-const CANCELLED: &str = r#","status":"cancelled","error":"#;
+impl Rendering {
+    /// Begins behind the first `after` results of this order.
+    pub(super) fn new(segment: ResultSegment, order: Order, after: u64) -> Self {
+        let position = match order {
+            Order::Completion => segment.first_seq - 1,
+            Order::Input => segment.first_index,
+        };
+        let skip = after.saturating_sub(position).min(segment.count);
+        let mut rendering = Self { segment, done: 0, outcome_at: 0, line_at: 0 };
+        rendering.each(skip, |_, _| true);
+        rendering
+    }
 
-fn head(out: &mut Vec<u8>, segment: &ResultSegment, at: u64, status: &str) {
+    /// Whether nothing is left of it.
+    pub(super) fn is_done(&self) -> bool {
+        self.done == self.segment.count
+    }
+
+    /// Appends a line for each of the next results, `limit` at most and until `out` is of the size `full`; gives how
+    /// many there were.
+    pub(super) fn render(&mut self, out: &mut Vec<u8>, limit: u64, full: usize, fields: Fields) -> u64 {
+        let (first_seq, first_index) = (self.segment.first_seq, self.segment.first_index);
+        let tail = match &self.segment.body {
+            ResultBody::Ran { worker, pid, .. } => {
+                let attempt = self.segment.attempt;
+                format!(r#","attempt":{attempt},"worker":"{worker}","pid":{pid},"duration_ms":"#)
+            }
+            ResultBody::Cancelled => String::new(),
+        };
+        self.each(limit, |at, outcome| {
+            match outcome {
+                Outcome::Succeeded(_, line) if fields == Fields::Output => out.extend_from_slice(line),
+                Outcome::Failed(..) | Outcome::Cancelled(_) if fields == Fields::Output => {
+                    out.extend_from_slice(b"null");
+                }
+                Outcome::Succeeded(ns, line) | Outcome::Failed(ns, line) => {
+                    head(out, first_seq + at, first_index + at, outcome.status());
+                    out.extend_from_slice(line);
+                    out.extend_from_slice(tail.as_bytes());
+                    milliseconds(out, ns);
+                    out.push(b'}');
+                }
+                Outcome::Cancelled(line) => {
+                    head(out, first_seq + at, first_index + at, outcome.status());
+                    out.extend_from_slice(line);
+                    out.push(b'}');
+                }
+            }
+            out.push(b'\n');
+            out.len() < full
+        })
+    }
+
+    /// Calls `visit` for the next results, `limit` at most and as long as it wants more; gives how many there were.
+    fn each(&mut self, limit: u64, mut visit: impl FnMut(u64, Outcome<'_>) -> bool) -> u64 {
+        let end = self.segment.count.min(self.done.saturating_add(limit));
+        let (start, mut more) = (self.done, self.done < end);
+        let ResultBody::Ran { outcomes, lines, .. } = &self.segment.body else {
+            let error = TaskError::cancelled().to_line();
+            while more {
+                let wants = visit(self.done, Outcome::Cancelled(&error));
+                self.done += 1;
+                more = wants && self.done < end;
+            }
+            return self.done - start;
+        };
+        while more {
+            let mut times = &outcomes.as_bytes()[self.outcome_at..];
+            let rest = &lines[self.line_at..];
+            let (Some((ns, failed)), Some(length)) =
+                (Outcomes::take(&mut times), memchr::memchr(b'\n', rest))
+            else {
+                // A segment that is shorter than it says has no more to give.
+                self.done = self.segment.count;
+                break;
+            };
+            let line = &rest[..length];
+            let wants = visit(
+                self.done,
+                if failed { Outcome::Failed(ns, line) } else { Outcome::Succeeded(ns, line) },
+            );
+            self.outcome_at = outcomes.as_bytes().len() - times.len();
+            self.line_at += length + 1;
+            self.done += 1;
+            more = wants && self.done < end;
+        }
+        self.done - start
+    }
+}
+
+/// One result: its duration in nanoseconds and its line.
+#[derive(Clone, Copy)]
+enum Outcome<'a> {
+    Succeeded(u64, &'a [u8]),
+    Failed(u64, &'a [u8]),
+    Cancelled(&'a [u8]),
+}
+
+impl Outcome<'_> {
+    fn status(self) -> &'static str {
+        match self {
+            Self::Succeeded(..) => r#","status":"succeeded","output":"#,
+            Self::Failed(..) => r#","status":"failed","error":"#,
+            Self::Cancelled(_) => r#","status":"cancelled","error":"#,
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, seq: u64, index: u64, status: &str) {
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(br#"{"seq":"#);
-    out.extend_from_slice(number.format(segment.first_seq + at).as_bytes());
+    out.extend_from_slice(number.format(seq).as_bytes());
     out.extend_from_slice(br#","index":"#);
-    out.extend_from_slice(number.format(segment.first_index + at).as_bytes());
+    out.extend_from_slice(number.format(index).as_bytes());
     out.extend_from_slice(status.as_bytes());
 }
 
@@ -109,7 +169,13 @@ mod tests {
 
     fn text(order: Order, after: u64, limit: u64, fields: Fields) -> String {
         let mut out = Vec::new();
-        render(&mut out, &segment(), order, after, limit, fields);
+        let mut rendering = Rendering::new(segment(), order, after);
+        // In pieces as small as can be.
+        let mut left = limit;
+        while left > 0 && !rendering.is_done() {
+            let full = out.len() + 1;
+            left -= rendering.render(&mut out, left, full, fields);
+        }
         String::from_utf8(out).unwrap()
     }
 
@@ -127,7 +193,8 @@ mod tests {
         assert_eq!(text(Order::Completion, 0, 9, Fields::Output), "\"a\"\nnull\n[1]\n");
         let cancelled = ResultSegment { body: ResultBody::Cancelled, ..segment() };
         let mut out = Vec::new();
-        assert_eq!(render(&mut out, &cancelled, Order::Input, 12, 9, Fields::All), 1);
+        let mut rendering = Rendering::new(cancelled, Order::Input, 12);
+        assert_eq!(rendering.render(&mut out, 9, usize::MAX, Fields::All), 1);
         assert!(
             out.starts_with(br#"{"seq":7,"index":12,"status":"cancelled","error":{"verdict":"cancelled""#)
         );

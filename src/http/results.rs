@@ -1,4 +1,6 @@
-//! `GET /v1/jobs/{id}/results`: NDJSON, streamed from the store a megabyte at a time, or a JSON page.
+//! `GET /v1/jobs/{id}/results`: NDJSON, streamed from the store a piece at a time, or a JSON page.
+
+use std::collections::VecDeque;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -9,14 +11,18 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::query::{self, Named, Params};
-use super::render::{Fields, render};
+use super::render::{Fields, Rendering};
 use super::{Edge, Problem};
-use crate::model::{Job, JobId};
+use crate::model::{Job, JobId, ResultSegment};
 use crate::store::{JobWatch, Order};
 
 /// A JSON page has so many items unless asked otherwise.
 const PAGE: u64 = 1000;
 const MOST_PAGE: u64 = 100_000;
+/// A page that holds so many bytes ends, whatever its limit.
+const MOST_PAGE_BYTES: usize = 8 << 20;
+/// So many bytes are rendered at a time: what a slow reader holds in memory, besides a segment.
+const PIECE_BYTES: usize = 1 << 16;
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +62,9 @@ struct Cursor {
     fields: Fields,
     after: u64,
     left: u64,
+    /// What has been read from the store and is not rendered.
+    read: VecDeque<ResultSegment>,
+    rendering: Option<Rendering>,
 }
 
 pub(super) async fn results(
@@ -77,7 +86,7 @@ pub(super) async fn results(
         FieldsParam::Output => Fields::Output,
     };
     let left = params.limit.unwrap_or(u64::MAX);
-    let cursor = Cursor { edge, job, order, fields, after: params.after, left };
+    let cursor = Cursor::new(edge, job, order, fields, params.after, left);
     if wants_page(&headers) {
         if params.follow {
             return Err(Problem::bad_request("follow=true needs NDJSON: leave out Accept: application/json"));
@@ -88,7 +97,7 @@ pub(super) async fn results(
                 "limit is {limit}; a JSON page can have 1 to {MOST_PAGE}"
             )));
         }
-        let page = Cursor { left: limit, ..cursor }.page().await?;
+        let page = cursor.page(limit).await?;
         return Ok(([(header::CONTENT_TYPE, "application/json")], page + "\n").into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], cursor.stream(params.follow)).into_response())
@@ -104,23 +113,42 @@ fn wants_page(headers: &HeaderMap) -> bool {
 
 /// The first results in the order of the inputs, as a page.
 pub(super) async fn first_page(edge: &Edge, job: &Job) -> Result<String, Problem> {
-    let (edge, job, order, fields) = (edge.clone(), job.id, Order::Input, Fields::All);
-    Cursor { edge, job, order, fields, after: 0, left: PAGE }.page().await
+    Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE).page(PAGE).await
 }
 
 impl Cursor {
-    /// The next lines, about a megabyte; none if there are none yet.
+    fn new(edge: Edge, job: JobId, order: Order, fields: Fields, after: u64, left: u64) -> Self {
+        Self { edge, job, order, fields, after, left, read: VecDeque::new(), rendering: None }
+    }
+
+    /// The next lines; none if there are none yet.
     async fn next(&mut self) -> Result<Vec<u8>, Problem> {
         let mut lines = Vec::new();
-        if self.left == 0 {
-            return Ok(lines);
-        }
-        for segment in self.edge.store.results(self.job, self.order, self.after, self.left).await? {
-            let count = render(&mut lines, &segment, self.order, self.after, self.left, self.fields);
+        while self.left > 0 && lines.len() < PIECE_BYTES && self.has_more(lines.is_empty()).await? {
+            let Some(rendering) = &mut self.rendering else { continue };
+            if lines.is_empty() {
+                lines.reserve(PIECE_BYTES + PIECE_BYTES / 8);
+            }
+            let count = rendering.render(&mut lines, self.left, PIECE_BYTES, self.fields);
             self.after += count;
             self.left -= count;
+            if rendering.is_done() {
+                self.rendering = None;
+            }
         }
         Ok(lines)
+    }
+
+    /// Sees to it that there is something to render; asks the store only if it `may_read`.
+    async fn has_more(&mut self, may_read: bool) -> Result<bool, Problem> {
+        if self.rendering.is_none() && self.read.is_empty() && may_read {
+            self.read = self.edge.store.results(self.job, self.order, self.after, self.left).await?.into();
+        }
+        if self.rendering.is_none() {
+            let next = self.read.pop_front();
+            self.rendering = next.map(|segment| Rendering::new(segment, self.order, self.after));
+        }
+        Ok(self.rendering.is_some())
     }
 
     async fn has_ended(&self) -> Result<bool, Problem> {
@@ -128,18 +156,21 @@ impl Cursor {
     }
 
     /// `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
-    async fn page(mut self) -> Result<String, Problem> {
+    async fn page(mut self, limit: u64) -> Result<String, Problem> {
+        self.left = limit;
         let ended = self.has_ended().await?;
         let mut items = String::from("{\"items\":[");
-        loop {
+        let mut at_end = false;
+        while items.len() < MOST_PAGE_BYTES {
             let lines = self.next().await?;
             if lines.is_empty() {
+                at_end = self.left > 0;
                 break;
             }
             items.push_str(&String::from_utf8_lossy(&lines).replace('\n', ","));
         }
         items.truncate(items.trim_end_matches(',').len());
-        let next = if ended && self.left > 0 { "null".to_owned() } else { self.after.to_string() };
+        let next = if ended && at_end { "null".to_owned() } else { self.after.to_string() };
         Ok(format!("{items}],\"next\":{next}}}"))
     }
 
@@ -151,7 +182,9 @@ impl Cursor {
                 Ok(None) => None,
                 Ok(Some(lines)) => Some((Ok(Bytes::from(lines)), Some((cursor, watch)))),
                 // The head of the answer is gone already: a cut stream says that something is wrong.
-                Err(_) => Some((Err(std::io::Error::other("the store does not answer")), None)),
+                Err(_) => {
+                    Some((Err(std::io::Error::other("there is more, but not from this server now")), None))
+                }
             }
         }))
     }
@@ -165,8 +198,16 @@ impl Cursor {
             if !lines.is_empty() {
                 return Ok(Some(lines));
             }
-            if ended || self.left == 0 || *self.edge.draining.borrow() {
+            if self.left == 0 {
                 return Ok(None);
+            }
+            if ended {
+                // One that was deleted under its reader has no end.
+                let job = self.edge.store.job(self.job).await?;
+                return job.map(|_| None).ok_or_else(|| Problem::unknown_job(&self.job.to_string()));
+            }
+            if *self.edge.draining.borrow() {
+                return Err(Problem::shutting_down());
             }
             if let Some(watch) = &mut watch {
                 let mut draining = self.edge.draining.clone();

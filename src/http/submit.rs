@@ -1,7 +1,7 @@
 //! `POST /v1/jobs`: a JSON body, or an NDJSON stream with the options in the query.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -19,6 +19,7 @@ use crate::nearest::{nearest, with_nearest};
 use crate::protocol::json::{self, BadJson};
 use crate::protocol::{LineSplitter, LineTooLong};
 use crate::store::{NewJob, RunnableJob};
+use crate::units;
 
 /// More attempts than this are surely a mistake.
 const MOST_ATTEMPTS: u32 = 1000;
@@ -49,6 +50,11 @@ pub(super) async fn submit(
     let id = JobId(uuid::Uuid::now_v7());
     let (spec, inputs, staging) = match media_type(&headers)? {
         MediaType::Json => {
+            if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
+                let detail =
+                    format!("the query is {query:?}; with a JSON body the options stand in the body");
+                return Err(Problem::bad_request(detail));
+            }
             let (spec, inputs) = read_json(&edge, body).await?;
             (spec, inputs, Staging::new(edge.clone(), id))
         }
@@ -131,6 +137,7 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         on_error: Option<OnError>,
     }
     let body = read_all(body, edge.limits.max_body_bytes).await?;
+    query::must_be_object(&body)?;
     let parsed: Result<Request<'_>, _> = serde_json::from_slice(&body);
     let request = parsed
         .map_err(|error| Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column()))?;
@@ -270,7 +277,16 @@ fn query_options(text: &str) -> Result<Options<'static>, Problem> {
     )
     .map(|axum::extract::Query(pairs)| pairs)
     .map_err(|error| Problem::bad_request(error.to_string()))?;
+    let mut seen = BTreeSet::new();
     for (key, value) in pairs {
+        let once = if key == "label" {
+            format!("label={}", value.split('=').next().unwrap_or(""))
+        } else {
+            key.clone()
+        };
+        if !seen.insert(once) {
+            return Err(Problem::bad_request(format!("{key} is given twice in the query")));
+        }
         match key.as_str() {
             "function" => options.function = Some(value.into()),
             "name" => options.name = Some(value),
@@ -324,10 +340,18 @@ fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
             "names and labels may have {MAX_NAME_BYTES} bytes; one has {bytes}"
         )));
     }
+    if let Some(key) = options.labels.keys().find(|key| key.contains('=')) {
+        return Err(Problem::bad_request(format!(
+            "the label {key:?} has a = in its name, which separates it from its value"
+        )));
+    }
     if options.labels.len() > MAX_LABELS {
         return Err(Problem::bad_request(format!("a job may have {MAX_LABELS} labels")));
     }
+    let declared = edge.functions.iter().find(|known| known.name == function).map(|known| known.options);
+    let declared = declared.unwrap_or_default();
     let defaults = JobOptions::default();
+    let max_attempts = options.max_attempts.or(declared.max_attempts).unwrap_or(defaults.max_attempts);
     Ok(JobSpec {
         function,
         name: options.name,
@@ -335,19 +359,15 @@ fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
         options: JobOptions {
             processes: options.processes.map(|n| in_range("processes", n, u32::MAX)).transpose()?,
             priority: options.priority.unwrap_or(defaults.priority),
-            timeout: options.timeout.as_deref().map(timeout).transpose()?,
-            max_attempts: in_range(
-                "max_attempts",
-                options.max_attempts.unwrap_or(defaults.max_attempts),
-                MOST_ATTEMPTS,
-            )?,
+            timeout: options.timeout.as_deref().map(timeout).transpose()?.or(declared.timeout()),
+            max_attempts: in_range("max_attempts", max_attempts, MOST_ATTEMPTS)?,
             on_error: options.on_error.unwrap_or_default(),
         },
     })
 }
 
 fn timeout(text: &str) -> Result<Duration, Problem> {
-    let timeout = query::duration(text).map_err(|why| Problem::bad_request(format!("timeout: {why}")))?;
+    let timeout = units::duration(text).map_err(|why| Problem::bad_request(format!("timeout: {why}")))?;
     if timeout.is_zero() {
         Err(Problem::bad_request("timeout is zero; it must be longer"))
     } else {

@@ -48,7 +48,7 @@ impl fmt::Display for LeaseId {
 }
 
 /// How often this node has started; grows by one with each start and fences off what an earlier start leased.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
@@ -67,7 +67,9 @@ impl FromStr for WorkerName {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let number = text.strip_prefix("worker-").ok_or(())?;
-        number.parse().map(Self).map_err(drop)
+        let name = number.parse().map(Self).map_err(drop)?;
+        // As it prints, and not otherwise: `worker-01` is nobody.
+        if name.to_string() == text { Ok(name) } else { Err(()) }
     }
 }
 

@@ -46,7 +46,12 @@ impl Outcomes {
     /// Each task's duration in nanoseconds and whether it failed, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, bool)> {
         let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || take_varint(&mut rest)).map(|number| (number >> 1, number & 1 == 1))
+        std::iter::from_fn(move || Self::take(&mut rest))
+    }
+
+    /// Takes the next outcome from what is left of [`Self::as_bytes`], as [`Self::iter`] gives it.
+    pub fn take(rest: &mut &[u8]) -> Option<(u64, bool)> {
+        take_varint(rest).map(|number| (number >> 1, number & 1 == 1))
     }
 
     /// The bytes that stores keep.

@@ -24,6 +24,8 @@ pub struct JobBrief {
     pub priority: i32,
     /// At most so many of its tasks run at once.
     pub processes: Option<u32>,
+    /// At most so many workers of its function.
+    pub workers: Option<u32>,
     /// How many of its tasks are neither leased nor done.
     pub unclaimed: u64,
 }

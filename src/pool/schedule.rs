@@ -4,12 +4,34 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::jobs::Entry;
 use super::workers::{WorkerId, WorkerState};
 use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
 use crate::model::JobId;
 
 /// How many slots each job is to have, in the order of their turns.
 type Shares = Vec<(JobId, u32)>;
+
+/// The slots that nobody has yet, and how many workers each function is to have.
+struct Room<'a> {
+    left: u32,
+    by_function: BTreeMap<&'a str, u32>,
+}
+
+impl<'a> Room<'a> {
+    /// Takes one slot for a job that has this share, if there is one and it can use it.
+    fn give(&mut self, entry: &'a Entry, share: u32) -> bool {
+        if self.left == 0 || share >= entry.demand() {
+            return false;
+        }
+        let workers = self.by_function.entry(&entry.brief.function).or_default();
+        let given = *workers < entry.brief.workers.unwrap_or(u32::MAX);
+        if given {
+            (*workers, self.left) = (*workers + 1, self.left - 1);
+        }
+        given
+    }
+}
 
 impl Pool {
     pub(super) fn schedule(&mut self, now: Instant) {
@@ -44,31 +66,29 @@ impl Pool {
         }
     }
 
-    /// Shares the slots out, one a round to each job that can use one more.
+    /// Shares the slots out: a priority takes all it can use before the next one, one slot a round to each of its jobs.
     fn share_out(&self) -> Shares {
-        let first = self.jobs.in_turn().take(self.slots as usize);
-        let mut shares: Vec<(JobId, u32, u32)> = first.map(|(id, entry)| (id, 0, entry.demand())).collect();
-        let top = shares.first().and_then(|(id, ..)| self.jobs.get(*id)).map(|entry| entry.brief.priority);
-        let mut left = self.slots;
-        // The highest priority takes all it can use before the next one gets any.
-        let priority_of = |id: &JobId| self.jobs.get(*id).map(|entry| entry.brief.priority);
-        let mut priority = top;
-        while left > 0 && priority.is_some() {
-            let mut given = false;
-            for (id, share, demand) in &mut shares {
-                if left > 0 && share < demand && priority_of(id) == priority {
-                    (*share, left, given) = (*share + 1, left - 1, true);
+        let mut jobs = self.jobs.in_turn().map(|(_, entry)| entry).peekable();
+        let (mut shares, mut room) = (Shares::new(), Room { left: self.slots, by_function: BTreeMap::new() });
+        while let Some(priority) = jobs.peek().filter(|_| room.left > 0).map(|entry| entry.brief.priority) {
+            let mut group: Vec<(&Entry, u32)> = Vec::new();
+            while let Some(entry) = jobs.next_if(|entry| room.left > 0 && entry.brief.priority == priority) {
+                if room.give(entry, 0) {
+                    group.push((entry, 1));
                 }
             }
-            if !given {
-                priority = shares
-                    .iter()
-                    .filter_map(|(id, ..)| priority_of(id))
-                    .filter(|p| Some(*p) < priority)
-                    .max();
+            let mut given = true;
+            while given {
+                given = false;
+                for (entry, share) in &mut group {
+                    let more = room.give(entry, *share);
+                    *share += u32::from(more);
+                    given |= more;
+                }
             }
+            shares.extend(group.into_iter().map(|(entry, share)| (entry.brief.id, share)));
         }
-        shares.into_iter().map(|(id, share, _)| (id, share)).filter(|(_, share)| *share > 0).collect()
+        shares
     }
 
     /// Gives held chunks to idle workers, to the jobs below their share.

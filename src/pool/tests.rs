@@ -13,7 +13,14 @@ fn job(number: u128) -> JobId {
 }
 
 fn brief(number: u128, function: &str, unclaimed: u64) -> JobBrief {
-    JobBrief { id: job(number), function: function.into(), priority: 0, processes: None, unclaimed }
+    JobBrief {
+        id: job(number),
+        function: function.into(),
+        priority: 0,
+        processes: None,
+        workers: None,
+        unclaimed,
+    }
 }
 
 /// Tasks of one job that are neither leased nor done, and how long each takes.
@@ -216,6 +223,21 @@ fn a_job_never_has_more_processes_than_it_asked_for() {
         }
     }
     assert_eq!((world.done(1), world.done(2)), (100, 100));
+}
+
+#[test]
+fn a_function_never_has_more_workers_than_it_may() {
+    let mut world = World::new(4);
+    for number in 1..=3 {
+        world.submit(JobBrief { workers: Some(2), ..brief(number, "count", 50) }, Duration::from_millis(20));
+    }
+    loop {
+        assert!(world.at_work.len() <= 2);
+        if !world.step() {
+            break;
+        }
+    }
+    assert_eq!((world.done(1), world.done(2), world.done(3)), (50, 50, 50));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The `frames` protocol, both sides of it: messages of one line of JSON, each an object with one key, its kind.
 //!
-//! The server writes `run` and `take_back`; the worker writes `ready`, `done`, `failed` and `returned`, each behind
-//! the byte 0x1E (the record separator of RFC 7464), so that a stray print is never taken for an answer.
+//! The server writes `run` and `take_back`; the worker writes `ready`, `done`, `failed`, `returned`, `log` and
+//! `progress`, each behind the byte 0x1E (the record separator of RFC 7464), so that a stray print is never taken for an answer.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -83,6 +83,29 @@ pub struct Done<'a> {
     pub outputs: Vec<&'a RawValue>,
     /// How long each took, in nanoseconds; left out by a worker that does not measure.
     pub ns: Option<Vec<u64>>,
+    /// What they used, if the worker knows better than what is seen of its own process.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// What tasks used, as far as a worker knows it: one that runs them in other processes does.
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// CPU time of all of them together, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ns: Option<u64>,
+    /// The most memory that one of them held, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rss_bytes: Option<u64>,
+}
+
+impl Usage {
+    /// Takes in what another task used.
+    pub fn add(&mut self, other: Self) {
+        let Self { cpu_ns, max_rss_bytes } = other;
+        self.cpu_ns = cpu_ns.map(|ns| self.cpu_ns.unwrap_or(0) + ns).or(self.cpu_ns);
+        self.max_rss_bytes = max_rss_bytes.max(self.max_rss_bytes);
+    }
 }
 
 /// Worker to server: this task has failed.
@@ -109,6 +132,44 @@ pub struct Failed<'a> {
     /// How long it took, in nanoseconds.
     #[serde(default)]
     pub ns: Option<u64>,
+    /// What it used.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// Worker to server: something a task printed.
+#[derive(Deserialize, Serialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Log<'a> {
+    /// The task's index; left out if no task printed it.
+    #[serde(default)]
+    pub index: Option<u64>,
+    /// Where it was printed or how serious it is, such as `stderr` or `warning`.
+    #[serde(borrow, default = "log_stream")]
+    pub stream: Cow<'a, str>,
+    /// The text, one line or more.
+    #[serde(borrow)]
+    pub text: Cow<'a, str>,
+    /// How many bytes before it were dropped.
+    #[serde(default)]
+    pub dropped_bytes: u64,
+}
+
+fn log_stream() -> Cow<'static, str> {
+    "log".into()
+}
+
+/// Worker to server: how far the task at work is, in units of its own.
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The task's index.
+    pub index: u64,
+    /// How much of it is done.
+    pub done: f64,
+    /// Of how much, if that is known.
+    #[serde(default)]
+    pub total: Option<f64>,
 }
 
 fn yes() -> bool {
@@ -142,6 +203,11 @@ pub enum Answer<'a> {
         /// The first index that it will not run.
         index: u64,
     },
+    /// Something was printed.
+    #[serde(borrow)]
+    Log(Log<'a>),
+    /// How far the task at work is.
+    Progress(Progress),
 }
 
 /// A protocol line that is none.
@@ -188,9 +254,9 @@ impl Done<'_> {
 }
 
 /// Writes the `ready` message.
-pub fn encode_ready(message: &mut Vec<u8>) {
+pub fn encode_ready(message: &mut Vec<u8>, take_back: bool) {
     message.push(RECORD_SEPARATOR);
-    let ready = format_args!(r#"{{"ready":{{"protocol":{PROTOCOL_VERSION},"take_back":true}}}}"#);
+    let ready = format_args!(r#"{{"ready":{{"protocol":{PROTOCOL_VERSION},"take_back":{take_back}}}}}"#);
     writeln!(message, "{ready}").expect("writing to a Vec cannot fail");
 }
 
@@ -201,20 +267,34 @@ pub fn encode_returned(message: &mut Vec<u8>, index: u64) {
 }
 
 /// Writes a `done` message from outputs joined by commas and durations joined by commas.
-pub fn encode_done(message: &mut Vec<u8>, index: u64, outputs: &[u8], ns: &[u8]) {
+pub fn encode_done(message: &mut Vec<u8>, index: u64, outputs: &[u8], ns: &[u8], usage: Usage) {
     message.push(RECORD_SEPARATOR);
     write!(message, r#"{{"done":{{"index":{index},"outputs":["#).expect("writing to a Vec cannot fail");
     message.extend_from_slice(outputs);
     message.extend_from_slice(br#"],"ns":["#);
     message.extend_from_slice(ns);
-    message.extend_from_slice(b"]}}\n");
+    message.push(b']');
+    if usage != Usage::default() {
+        message.extend_from_slice(br#","usage":"#);
+        serde_json::to_writer(&mut *message, &usage).expect("numbers always serialise");
+    }
+    message.extend_from_slice(b"}}\n");
 }
 
 /// Writes a `failed` message.
 pub fn encode_failed(message: &mut Vec<u8>, failed: &Failed<'_>) {
+    encode(message, br#"{"failed":"#, failed);
+}
+
+/// Writes a `log` message.
+pub fn encode_log(message: &mut Vec<u8>, log: &Log<'_>) {
+    encode(message, br#"{"log":"#, log);
+}
+
+fn encode(message: &mut Vec<u8>, head: &[u8], body: &impl Serialize) {
     message.push(RECORD_SEPARATOR);
-    message.extend_from_slice(br#"{"failed":"#);
-    serde_json::to_writer(&mut *message, failed).expect("strings and numbers always serialise");
+    message.extend_from_slice(head);
+    serde_json::to_writer(&mut *message, body).expect("strings and numbers always serialise");
     message.extend_from_slice(b"}\n");
 }
 
@@ -237,10 +317,11 @@ mod tests {
     #[test]
     fn answers_read_back() {
         let mut message = Vec::new();
-        encode_done(&mut message, 3, b"1,[2]", b"10,20");
+        let usage = Usage { cpu_ns: Some(7), max_rss_bytes: None };
+        encode_done(&mut message, 3, b"1,[2]", b"10,20", usage);
         assert_eq!(message[0], RECORD_SEPARATOR);
         let Ok(Answer::Done(done)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
-        assert_eq!((done.index, done.outputs.len(), done.ns), (3, 2, Some(vec![10, 20])));
+        assert_eq!((done.index, done.outputs.len(), done.ns, done.usage), (3, 2, Some(vec![10, 20]), usage));
 
         message.clear();
         let (kind, message_text) = (Some("ValueError".into()), "a \"quoted\" word".into());
@@ -252,6 +333,7 @@ mod tests {
             stack: None,
             retryable: false,
             ns: Some(5),
+            usage: Usage::default(),
         };
         encode_failed(&mut message, &failed);
         let Ok(Answer::Failed(read)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
@@ -262,7 +344,7 @@ mod tests {
         assert_eq!((read.verdict, read.retryable), (Verdict::Exception, true));
 
         message.clear();
-        encode_ready(&mut message);
+        encode_ready(&mut message, true);
         assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Ready { protocol: 1, take_back: true })));
         let plain = br#"{"ready":{"protocol":1}}"#;
         assert!(matches!(Answer::decode(plain), Ok(Answer::Ready { protocol: 1, take_back: false })));
@@ -276,6 +358,25 @@ mod tests {
         message.clear();
         encode_returned(&mut message, 43);
         assert!(matches!(Answer::decode(&message[1..]), Ok(Answer::Returned { index: 43 })));
+    }
+
+    #[test]
+    fn logs_and_progress_read_back() {
+        let mut message = Vec::new();
+        let log = Log { index: Some(3), stream: "stderr".into(), text: "a\nb".into(), dropped_bytes: 9 };
+        encode_log(&mut message, &log);
+        let Ok(Answer::Log(read)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
+        assert_eq!(
+            (read.index, read.stream, read.text, read.dropped_bytes),
+            (Some(3), log.stream, log.text, 9)
+        );
+        let least = br#"{"log":{"text":"x"}}"#;
+        assert!(
+            matches!(Answer::decode(least), Ok(Answer::Log(log)) if log.stream == "log" && log.index.is_none())
+        );
+        let progress = br#"{"progress":{"index":3,"done":1,"total":10}}"#;
+        let Ok(Answer::Progress(read)) = Answer::decode(progress) else { panic!() };
+        assert_eq!(read, Progress { index: 3, done: 1.0, total: Some(10.0) });
     }
 
     #[test]

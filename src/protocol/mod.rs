@@ -6,6 +6,8 @@
 pub mod frames;
 pub mod json;
 pub mod lines;
+pub mod tail;
 
-pub use frames::{Answer, BadMessage, Done, Failed, PROTOCOL_VERSION, RECORD_SEPARATOR, Request, Run};
+pub use frames::{Answer, BadMessage, Done, Failed, PROTOCOL_VERSION, RECORD_SEPARATOR, Request, Run, Usage};
 pub use lines::{LineSplitter, LineTooLong};
+pub use tail::Tail;

@@ -205,7 +205,7 @@ pub trait Store: Send + Sync + 'static {
     async fn jobs(&self, filter: JobFilter, before: Option<JobId>, limit: u32) -> StoreResult<Vec<Job>>;
 
     /// Segments that hold the results behind the first `after` of this order; the first of them may begin before.
-    /// At least one if there is any, and no more once they hold `limit` results or about a megabyte.
+    /// At least one if there is any, and no more once they hold `limit` results or some hundred kilobytes.
     async fn results(
         &self,
         id: JobId,

@@ -11,6 +11,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ pub use handle::{Ended, Handle, WorkerSelector};
 pub use view::{PoolView, RunningTask, WorkerActivity, WorkerView};
 
 use crate::model::{Epoch, JobId, LeaseId, Timestamp};
-use crate::pool::{JobBrief, Pool, WorkerId};
-use crate::store::{Chunk, RunnableJob, Store};
+use crate::pool::{Pool, WorkerId};
+use crate::store::{Chunk, Store};
 
 /// Events wait in a queue of this length; worker threads wait when it is full.
 const QUEUE: usize = 1024;
@@ -35,6 +36,14 @@ pub struct WorkerCommand {
     pub argv: Vec<OsString>,
     /// The whole environment.
     pub env: BTreeMap<String, OsString>,
+    /// The directory it runs in.
+    pub cwd: PathBuf,
+    /// How long a worker may take until it is ready.
+    pub start_timeout: Duration,
+    /// How long a worker has from being asked to end to being killed.
+    pub grace: Duration,
+    /// At most so many workers of it.
+    pub processes: Option<u32>,
 }
 
 /// What a supervisor needs.
@@ -50,10 +59,6 @@ pub struct Settings {
     pub functions: BTreeMap<String, WorkerCommand>,
     /// The lock on the data directory, held by every guard as well.
     pub lock: OwnedFd,
-    /// How long a worker may take until it is ready.
-    pub start_timeout: Duration,
-    /// How long a worker has from being asked to end to being killed.
-    pub grace: Duration,
 }
 
 /// Starts the supervisor; it runs until it has drained.
@@ -66,15 +71,6 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) 
 
 /// The supervisor's task, which ends when it has drained or the store has stopped.
 pub type Running = tokio::task::JoinHandle<()>;
-
-/// What the pool must know of a job, from what the store knows.
-impl From<RunnableJob> for JobBrief {
-    fn from(job: RunnableJob) -> Self {
-        let RunnableJob { id, spec, unclaimed } = job;
-        let (priority, processes) = (spec.options.priority, spec.options.processes);
-        Self { id, function: spec.function, priority, processes, unclaimed }
-    }
-}
 
 /// What the workers must know of a job.
 #[derive(Clone, Copy, Debug)]

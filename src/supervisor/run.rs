@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::child::{self, Assignment, Launch, Order, Settlement};
 use super::handle::Ask;
-use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerSelector};
+use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
 use crate::model::{JobId, JobState, LeaseId, Timestamp, WorkerName};
-use crate::pool::{Command, Event, Lease, Pool, WorkerId};
+use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId};
 use crate::store::{
     Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
 };
@@ -115,7 +115,16 @@ impl Supervisor {
             let limits = TaskLimits { timeout: options.timeout, max_attempts: options.max_attempts };
             self.limits.insert(job.id, limits);
         }
-        self.decide(Event::Jobs { jobs: jobs.into_iter().map(Into::into).collect(), more });
+        let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
+        self.decide(Event::Jobs { jobs, more });
+    }
+
+    /// What the pool must know of a job.
+    fn brief(&self, job: RunnableJob) -> JobBrief {
+        let RunnableJob { id, spec, unclaimed } = job;
+        let (priority, processes) = (spec.options.priority, spec.options.processes);
+        let workers = self.settings.functions.get(&spec.function).and_then(|command| command.processes);
+        JobBrief { id, function: spec.function, priority, processes, workers, unclaimed }
     }
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {
@@ -254,8 +263,8 @@ impl Supervisor {
         env.insert("GRISTMILL_WORKER".into(), name.to_string().into());
         env.insert("GRISTMILL_FUNCTION".into(), function.into());
         let (lock, argv) = (self.settings.lock.try_clone()?, command.argv.clone());
-        let Settings { start_timeout, grace, .. } = self.settings;
-        Ok(Launch { name, argv, env, lock, start_timeout, grace })
+        let WorkerCommand { cwd, start_timeout, grace, .. } = command.clone();
+        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace })
     }
 
     fn settle(&mut self, settlement: Settlement) {

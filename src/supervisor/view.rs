@@ -8,7 +8,7 @@ use crate::pool::{WorkerId, WorkerState};
 use crate::sys;
 
 /// The slots and the workers of this node.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct PoolView {
     /// The node's name.
     pub node: String,

@@ -11,18 +11,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::raw::ExitReport;
-use super::{before_worker_exec, child_signals, ignore_termination, inherited_fd, proc, reap};
+use super::{Family, before_worker_exec, ignore_termination, inherited_fd};
 
 /// The first argument that makes this binary a guard; the worker's argv follows.
 pub const ARGUMENT: &str = "__guard";
@@ -101,19 +101,18 @@ pub fn main(argv: &[OsString]) -> ExitCode {
 
 fn run(argv: &[OsString]) -> io::Result<()> {
     let (control, _lock) = inherit()?;
-    let signals = child_signals()?;
     ignore_termination();
     rustix::process::setsid()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let family = Family::found(false)?;
     let worker = match start(argv) {
         Ok(worker) => worker,
         Err(error) => return tell(&control, &Report::NotStarted(error.to_string())),
     };
     release_standard_fds()?;
-    let mut guard = Guard { control, signals, worker: worker.id(), ended: None };
+    let mut guard = Guard { control, family, worker: worker.id(), ended: None };
     tell(&guard.control, &Report::Started(worker.id()))?;
     guard.watch()?;
-    guard.end_all()?;
+    guard.kill_all()?;
     let Some(ended) = guard.ended else { return Ok(()) };
     let ExitReport { code, signal, cpu_us, max_rss_bytes, .. } = ended;
     tell(&guard.control, &Report::Ended { code, signal, cpu_us, max_rss_bytes })
@@ -159,7 +158,7 @@ fn release_standard_fds() -> io::Result<()> {
 
 struct Guard {
     control: UnixStream,
-    signals: OwnedFd,
+    family: Family,
     worker: u32,
     ended: Option<ExitReport>,
 }
@@ -169,11 +168,12 @@ impl Guard {
     fn watch(&mut self) -> io::Result<()> {
         loop {
             let mut fds =
-                [PollFd::new(&self.control, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+                [PollFd::new(&self.control, PollFlags::IN), PollFd::new(&self.family, PollFlags::IN)];
             poll(&mut fds, None)?;
             let (order, signal) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
             if signal {
-                self.reap_all()?;
+                self.family.notices();
+                self.reap()?;
             }
             if self.ended.is_some() || order && self.obey()? {
                 return Ok(());
@@ -186,7 +186,7 @@ impl Guard {
         let mut order = [0];
         match self.control.read(&mut order) {
             Ok(1) if order[0] == TERMINATE => {
-                signal_all(Signal::TERM);
+                self.family.signal(Signal::TERM);
                 Ok(false)
             }
             // KILL, or the server is gone.
@@ -196,39 +196,20 @@ impl Guard {
         }
     }
 
-    /// Reaps all that have ended; whether any children are left.
-    fn reap_all(&mut self) -> io::Result<bool> {
-        let mut pending = [0; 128];
-        while rustix::io::read(self.signals.as_fd(), &mut pending).is_ok() {}
-        loop {
-            match reap() {
-                Ok(Some(report)) if report.pid as u32 == self.worker => self.ended = Some(report),
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(true),
-                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
+    fn reap(&mut self) -> io::Result<()> {
+        let Self { family, worker, ended, .. } = self;
+        family.reap(|report| note(report, *worker, ended)).map(drop)
     }
 
-    /// Kills until there is nothing left to kill: what a dying process forked is found in the next round.
-    fn end_all(&mut self) -> io::Result<()> {
-        let until = Instant::now() + KILL_FOR;
-        while self.reap_all()? && Instant::now() < until {
-            signal_all(Signal::KILL);
-            let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-            poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(&wait))?;
-        }
-        Ok(())
+    fn kill_all(&mut self) -> io::Result<()> {
+        let Self { family, worker, ended, .. } = self;
+        family.kill(KILL_FOR, |report| note(report, *worker, ended))
     }
 }
 
-fn signal_all(signal: Signal) {
-    for pid in proc::descendants(std::process::id()) {
-        if let Some(pid) = Pid::from_raw(pid as i32) {
-            // It may have ended meanwhile; its number is not given away again before this process reaps it.
-            let _ = kill_process(pid, signal);
-        }
+fn note(report: ExitReport, worker: u32, ended: &mut Option<ExitReport>) {
+    if report.pid as u32 == worker {
+        *ended = Some(report);
     }
 }
 

@@ -10,6 +10,14 @@ pub fn max_rss_bytes(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Whether process `pid` waits to read its stdin, as far as one may know.
+pub fn reads_stdin(pid: u32) -> bool {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let mut words = call.split(' ');
+    let number = words.next().and_then(|number| number.parse::<i64>().ok());
+    number == Some(libc::SYS_read) && words.next() == Some("0x0")
+}
+
 /// The processes below `ancestor` that have not ended, in no order.
 pub fn descendants(ancestor: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

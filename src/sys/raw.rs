@@ -48,13 +48,26 @@ fn report(pid: i32, status: i32, usage: &libc::rusage) -> ExitReport {
     }
 }
 
-/// Blocks `SIGCHLD` in this thread and gives a descriptor that is readable when a child has ended.
-pub fn child_signals() -> io::Result<OwnedFd> {
+/// How many bytes one signal is on a [`signal_fd`].
+pub(super) const SIGNAL_INFO_BYTES: usize = size_of::<libc::signalfd_siginfo>();
+
+/// The signal's number, from what a [`signal_fd`] gave.
+pub(super) fn signal_number(info: &[u8; SIGNAL_INFO_BYTES]) -> i32 {
+    // It is the first field.
+    i32::from_ne_bytes([info[0], info[1], info[2], info[3]])
+}
+
+/// Blocks `SIGCHLD`, and `SIGTERM` if wanted, in this thread and those it starts, and gives a descriptor that they
+/// are read from.
+pub(super) fn signal_fd(with_terminate: bool) -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that the other calls read.
     let fd = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
+        if with_terminate {
+            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        }
         libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
         libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
@@ -87,8 +100,9 @@ pub fn pass_fds(command: &mut Command, fds: Vec<OwnedFd>) {
     let hook = move || {
         // First out of the way of the targets, as a source may have the number of a later target.
         let mut moved = [0; 8];
+        let above = 3 + fds.len() as RawFd;
         for (fd, moved) in fds.iter().zip(&mut moved) {
-            *moved = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 64) })?;
+            *moved = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) })?;
         }
         for (target, fd) in (3..).zip(&moved[..fds.len()]) {
             checked(unsafe { libc::dup2(*fd, target) })?;

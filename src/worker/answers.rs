@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Failure, write_out};
-use crate::protocol::frames::{self, Failed};
+use crate::protocol::frames::{self, Failed, Log, Usage};
 
 const FLUSH_BYTES: usize = 1 << 20;
 
@@ -19,6 +19,8 @@ pub(super) struct Batch {
     count: u64,
     outputs: Vec<u8>,
     ns: Vec<u8>,
+    /// What the tasks since the last whole message used.
+    usage: Usage,
 }
 
 impl Batch {
@@ -43,11 +45,23 @@ impl Batch {
         self.next += 1;
     }
 
+    pub(super) fn used(&mut self, usage: Usage) {
+        self.usage.add(usage);
+    }
+
+    pub(super) fn push_log(&mut self, log: &Log<'_>) -> io::Result<()> {
+        self.close();
+        frames::encode_log(&mut self.messages, log);
+        self.flush()
+    }
+
     pub(super) fn push_failure(&mut self, failure: Failure, ns: u64) {
+        let usage = if self.count == 0 { std::mem::take(&mut self.usage) } else { Usage::default() };
         self.close();
         let Failure { verdict, kind, message, stack, retryable } = failure;
         let (message, stack) = (message.into(), stack.map(Into::into));
-        let failed = Failed { index: self.next, verdict, kind, message, stack, retryable, ns: Some(ns) };
+        let failed =
+            Failed { index: self.next, verdict, kind, message, stack, retryable, ns: Some(ns), usage };
         frames::encode_failed(&mut self.messages, &failed);
         self.next += 1;
     }
@@ -73,7 +87,9 @@ impl Batch {
     /// Makes a message of the outputs.
     fn close(&mut self) {
         if self.count > 0 {
-            frames::encode_done(&mut self.messages, self.next - self.count, &self.outputs, &self.ns);
+            let usage = std::mem::take(&mut self.usage);
+            let first = self.next - self.count;
+            frames::encode_done(&mut self.messages, first, &self.outputs, &self.ns, usage);
             self.outputs.clear();
             self.ns.clear();
             self.count = 0;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 
 use crate::model::Verdict;
-use crate::protocol::frames::{self, Request, Run};
+use crate::protocol::frames::{self, Log, Request, Run, Usage};
 use answers::Batch;
 use input::Input;
 
@@ -41,17 +41,20 @@ pub struct Failure {
 
 /// What runs the tasks of a chunk.
 pub trait Runner {
-    /// Runs these inputs in order and answers each, as long as [`Answers::push`] wants more.
-    fn run(&mut self, inputs: &[&RawValue], answers: &mut Answers<'_>) -> io::Result<()>;
+    /// Whether tasks of a chunk can be taken back while it runs: not if they run all at once.
+    const RETURNS: bool = true;
+
+    /// Runs the chunk's inputs in order and answers each, as long as [`Answers::push`] wants more.
+    fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()>;
 }
 
 /// A runner that maps one input at a time: appends the output as compact JSON, or says why there is none.
 pub struct EachTask<F>(pub F);
 
 impl<F: FnMut(&RawValue, &mut Vec<u8>) -> Result<(), Failure>> Runner for EachTask<F> {
-    fn run(&mut self, inputs: &[&RawValue], answers: &mut Answers<'_>) -> io::Result<()> {
+    fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
         let mut output = Vec::new();
-        for input in inputs {
+        for input in &run.inputs {
             output.clear();
             let outcome = self.0(input, &mut output);
             if !answers.push(outcome.map(|()| output.as_slice()))? {
@@ -63,10 +66,10 @@ impl<F: FnMut(&RawValue, &mut Vec<u8>) -> Result<(), Failure>> Runner for EachTa
 }
 
 /// Serves chunks until stdin ends.
-pub fn serve(runner: &mut impl Runner) -> io::Result<()> {
+pub fn serve<R: Runner>(runner: &mut R) -> io::Result<()> {
     let shared = Shared::default();
     let mut ready = Vec::new();
-    frames::encode_ready(&mut ready);
+    frames::encode_ready(&mut ready, R::RETURNS);
     write_out(&ready)?;
     std::thread::scope(|scope| {
         scope.spawn(|| shared.look_after_chunks());
@@ -94,7 +97,7 @@ fn run_chunk(runner: &mut impl Runner, run: &Run<'_>, shared: &Shared) -> io::Re
     if watched {
         shared.enter(Phase::Running);
     }
-    let outcome = runner.run(&run.inputs, &mut Answers { shared, since: Instant::now() });
+    let outcome = runner.run(run, &mut Answers { shared, since: Instant::now() });
     if watched {
         shared.enter(Phase::Idle);
     }
@@ -119,6 +122,16 @@ impl Answers<'_> {
         }
         batch.flush_if_large()?;
         Ok(!batch.is_done())
+    }
+
+    /// Adds what the task used that is to be answered next.
+    pub fn used(&mut self, usage: Usage) {
+        lock(&self.shared.batch).used(usage);
+    }
+
+    /// Passes on at once what a task printed.
+    pub fn log(&mut self, log: &Log<'_>) -> io::Result<()> {
+        lock(&self.shared.batch).push_log(log)
     }
 }
 

@@ -68,11 +68,11 @@ impl Client {
         Answer::read(self.agent.run(request).unwrap()).unwrap()
     }
 
-    /// The lines of an answer as they come in.
-    pub(crate) fn lines(&self, path: &str) -> impl Iterator<Item = String> + use<> {
+    /// The lines of an answer as they come in; an error if it is cut.
+    pub(crate) fn lines(&self, path: &str) -> impl Iterator<Item = std::io::Result<String>> + use<> {
         let response = self.agent.run(self.request("GET", path, &[]).body(()).unwrap()).unwrap();
         assert_eq!(response.status().as_u16(), 200, "GET {path}");
-        BufReader::new(response.into_body().into_reader()).lines().map(Result::unwrap)
+        BufReader::new(response.into_body().into_reader()).lines()
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> ureq::http::request::Builder {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -94,6 +94,12 @@ impl Server {
     /// Everything that runs on behalf of this server, itself included; after its death too.
     pub(crate) fn processes(&self) -> Vec<Proc> {
         Proc::with_environment(self.home.path().to_str().unwrap())
+    }
+
+    /// As `prlimit --nofile` does.
+    pub(crate) fn limit_descriptors(&self, most: u64) {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(Pid::from_raw(self.pid() as i32), Resource::Nofile, limit).unwrap();
     }
 
     /// `kill -9` of the server.

@@ -11,7 +11,7 @@ use crate::model::{Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally
 use crate::store::{JobFilter, Order, RunnableJob};
 
 /// One answer holds about so many bytes of results.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 1 << 17;
 
 const JOB: &str = "SELECT id, function, name, labels, options, state, total, succeeded, failed, cancelled,
     created_at, started_at, finished_at, cpu_ns, task_times FROM jobs";
@@ -104,7 +104,7 @@ pub(super) fn results(
 ) -> Result<Vec<ResultSegment>> {
     // The column that the order runs by, and the value in it of the first result wanted.
     let (column, from) = match order {
-        Order::Completion => ("first_seq", after + 1),
+        Order::Completion => ("first_seq", after.saturating_add(1)),
         Order::Input => ("first_index", after),
     };
     let sql = format!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::{TaskError, Verdict};
 use crate::pool::blame::Fault;
+use crate::sys::signal_name;
 
 /// How much of a worker's last words goes into an error, in bytes.
 const LAST_WORDS_BYTES: usize = 4096;
@@ -101,31 +102,6 @@ fn last_words(stderr: &str) -> Option<&str> {
         start += 1;
     }
     Some(stderr[start..].trim()).filter(|words| !words.is_empty())
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGALRM => "SIGALRM",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGILL => "SIGILL",
-        libc::SIGINT => "SIGINT",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGUSR2 => "SIGUSR2",
-        libc::SIGXCPU => "SIGXCPU",
-        libc::SIGXFSZ => "SIGXFSZ",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(in crate::supervisor) struct Launch {
     pub(in crate::supervisor) argv: Vec<OsString>,
     /// The whole environment of the worker.
     pub(in crate::supervisor) env: BTreeMap<String, OsString>,
+    /// The directory it runs in.
+    pub(in crate::supervisor) cwd: PathBuf,
     /// The lock on the data directory, which the guard holds as well.
     pub(in crate::supervisor) lock: OwnedFd,
     /// How long it may take until it is ready.
@@ -39,7 +42,7 @@ impl Launch {
         let (control, theirs) = UnixStream::pair()?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("gristmill").arg(guard::ARGUMENT).args(&self.argv);
-        command.env_clear().envs(&self.env).current_dir("/");
+        command.env_clear().envs(&self.env).current_dir(&self.cwd);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         pass_fds(&mut command, vec![theirs.into(), self.lock.try_clone()?]);
         let child = command.spawn()?;

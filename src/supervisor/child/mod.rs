@@ -6,7 +6,6 @@
 mod ending;
 mod launch;
 mod process;
-mod tail;
 mod work;
 
 use std::io;
@@ -21,19 +20,20 @@ use tokio::sync::mpsc;
 use crate::model::LeaseId;
 use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
 use crate::pool::WorkerId;
-use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR};
+use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR, Tail};
 use crate::store::{Chunk, Completion, Release};
 use crate::sys;
 use crate::sys::guard::{KILL, Report, TERMINATE};
 use ending::{Cause, Ending};
 pub(super) use launch::Launch;
 use process::Process;
-use tail::Tail;
 use work::Work;
 
 const READ_BYTES: usize = 1 << 18;
 /// How long the pipes of a worker that has ended are read for what it wrote last.
 const DRAIN_FOR: Duration = Duration::from_secs(1);
+/// How long a guard has to kill; one that is stopped never does.
+const GUARD_GRACE: Duration = Duration::from_secs(2);
 
 /// A chunk and the job's options that concern its run.
 #[derive(Debug)]
@@ -147,8 +147,8 @@ enum Phase {
     Up,
     /// Its stdin is closed as soon as all it has is written; it is to end by itself.
     Finishing,
-    /// Told to end for this cause; killed at this time if it has not.
-    Ending { kill_at: Option<Instant> },
+    /// Told to end; killed at this time if it has not, and after that its guard, if that does not do it.
+    Ending { kill_at: Instant, told: bool },
     /// It has ended; its pipes are left at this time even if someone else holds their other ends.
     Ended { leave_at: Instant },
 }
@@ -209,7 +209,9 @@ impl<'a> Child<'a> {
     /// Waits for something to happen and deals with all that did.
     fn turn(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let happened = self.process.wait(&self.wake, timeout)?;
+        // Until the guard has said which process it is, its answers wait: a result names the process.
+        let reads_stdout = self.work.pid != 0 || self.ending.is_some();
+        let happened = self.process.wait(&self.wake, timeout, reads_stdout)?;
         if happened.stdout
             && let Some(count) = self.process.read_stdout(buffer)?
         {
@@ -237,7 +239,7 @@ impl<'a> Child<'a> {
         match self.phase {
             Phase::Starting { until } => Some(until),
             Phase::Up | Phase::Finishing => self.work.deadline().into_iter().chain(self.work.slow_at()).min(),
-            Phase::Ending { kill_at } => kill_at,
+            Phase::Ending { kill_at, .. } => Some(kill_at),
             Phase::Ended { leave_at } => Some(leave_at),
         }
     }
@@ -255,8 +257,9 @@ impl<'a> Child<'a> {
                 self.work.take_back(&mut self.process.outgoing);
                 self.process.write()?;
             }
-            Phase::Ending { kill_at } => {
-                *kill_at = None;
+            Phase::Ending { told: true, .. } => self.process.kill_guard(),
+            Phase::Ending { kill_at, told } => {
+                (*kill_at, *told) = (now + GUARD_GRACE, true);
                 self.process.order(KILL)?;
             }
             Phase::Ended { .. } => self.process.leave(),
@@ -289,9 +292,11 @@ impl<'a> Child<'a> {
             return;
         }
         self.cause = Some(cause);
-        self.phase = Phase::Ending { kill_at: Some(Instant::now() + grace) };
+        self.phase = Phase::Ending { kill_at: Instant::now() + grace, told: false };
         // A guard that cannot be written to has ended; that is seen when it is read.
         drop(self.process.order(TERMINATE));
+        // A worker that waits for work hears no signal that it ignores, but it sees the end of its stdin.
+        self.process.close_stdin();
     }
 
     /// The end of stdin asks a worker to end; one that has nothing more to do has the grace for it.
@@ -300,7 +305,7 @@ impl<'a> Child<'a> {
             self.process.close_stdin();
             if self.work.is_empty() {
                 self.cause = Some(Cause::Asked);
-                self.phase = Phase::Ending { kill_at: Some(Instant::now() + self.grace) };
+                self.phase = Phase::Ending { kill_at: Instant::now() + self.grace, told: false };
             }
         }
     }
@@ -342,6 +347,11 @@ impl<'a> Child<'a> {
                 }
                 Ok(())
             }
+            Answer::Log(log) => {
+                self.last_words.push(log.text.as_bytes());
+                Ok(())
+            }
+            Answer::Progress(_) => Ok(()),
         }
     }
 

@@ -72,12 +72,23 @@ impl Process {
         self.stdin = None;
     }
 
+    /// Kills the guard, and with it the worker; what the worker started is left to the server.
+    pub(super) fn kill_guard(&mut self) {
+        // It may have ended meanwhile.
+        drop(self.guard.kill());
+    }
+
     pub(super) fn close_stdout(&mut self) {
         self.stdout = None;
     }
 
-    /// Waits until something happens or the time is over.
-    pub(super) fn wait(&self, wake: &OwnedFd, timeout: Option<Duration>) -> io::Result<Happened> {
+    /// Waits until something happens or the time is over; stdout is left alone unless `reads_stdout`.
+    pub(super) fn wait(
+        &self,
+        wake: &OwnedFd,
+        timeout: Option<Duration>,
+        reads_stdout: bool,
+    ) -> io::Result<Happened> {
         let timeout = timeout
             .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
         let unwatched = || PollFd::new(wake, PollFlags::empty());
@@ -86,7 +97,10 @@ impl Process {
             PollFd::new(wake, PollFlags::IN),
             self.control.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
             stdin.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::OUT)),
-            self.stdout.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
+            self.stdout
+                .as_ref()
+                .filter(|_| reads_stdout)
+                .map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
             self.stderr.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
         ];
         match poll(&mut fds, timeout.as_ref()) {

@@ -7,7 +7,7 @@ use super::ending::{Cause, Ending};
 use super::{Assignment, Settlement};
 use crate::model::{Outcomes, TaskError};
 use crate::pool::blame::{Blame, judge, retries};
-use crate::protocol::{Done, Failed, Request, Run, json};
+use crate::protocol::{Done, Failed, Request, Run, Usage, json};
 use crate::store::{Chunk, Completion, Release, Requeue};
 use crate::sys;
 
@@ -30,6 +30,8 @@ pub(super) struct Work {
     settled: Vec<(Settlement, u32, Duration)>,
     cpu_ns: u64,
     rss: (u64, Option<Instant>),
+    /// What it says that the tasks since the last completion used.
+    used: Usage,
 }
 
 /// A chunk and how far it is.
@@ -90,6 +92,7 @@ impl Work {
             settled: Vec::new(),
             cpu_ns: 0,
             rss: (0, None),
+            used: Usage::default(),
         }
     }
 
@@ -165,6 +168,7 @@ impl Work {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
             self.answers.push(ns, false, output.get().as_bytes());
         }
+        self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
         Ok(())
     }
@@ -176,6 +180,7 @@ impl Work {
         };
         let Assignment { chunk: Chunk { attempt, .. }, max_attempts, .. } = chunk.assignment;
         let ns = failed.ns.unwrap_or_else(|| self.since.elapsed().as_nanos() as u64);
+        self.used.add(failed.usage);
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
             let release = self.chunks[0].release(failed.index, 1, Requeue::Charged);
@@ -248,7 +253,9 @@ impl Work {
         if self.rss.1.is_none_or(|at| at.elapsed() >= RSS_EVERY) {
             self.rss = (sys::proc::max_rss_bytes(self.pid).unwrap_or(self.rss.0), Some(Instant::now()));
         }
-        (self.cpu_ns.saturating_sub(before), self.rss.0)
+        let said = std::mem::take(&mut self.used);
+        let seen = self.cpu_ns.saturating_sub(before);
+        (said.cpu_ns.map_or(seen, |its| its + seen), self.rss.0.max(said.max_rss_bytes.unwrap_or(0)))
     }
 
     /// What becomes of all that has no answer, now that the worker has ended.

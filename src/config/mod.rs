@@ -1,6 +1,9 @@
 //! The configuration: raw (flags, environment, file), then valid. Flag beats environment beats file beats default;
 //! a key that is not known is refused, and the nearest one named.
 
+mod functions;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +15,8 @@ use serde::Deserialize;
 use crate::model::Limits;
 use crate::nearest::with_nearest;
 use crate::sys::cpus;
+use crate::units;
+pub use functions::{Function, RawFunction};
 
 /// What the flags, the environment and the file can say; each of them may say nothing.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
@@ -44,6 +49,14 @@ pub struct RawConfig {
     /// How to write the log [default: text on a terminal, json otherwise]
     #[arg(long, env = "GRISTMILL_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// The functions declared in the file.
+    #[arg(skip)]
+    #[serde(default)]
+    functions: BTreeMap<String, RawFunction>,
+    /// Where the file is; what it names is relative to that.
+    #[arg(skip)]
+    #[serde(skip)]
+    dir: PathBuf,
 }
 
 /// How the log is written.
@@ -77,13 +90,17 @@ pub struct Config {
     pub enable_fail: bool,
     /// How the log is written; `None`: as the terminal suggests.
     pub log_format: Option<LogFormat>,
+    /// The functions that the operator declares, by name.
+    pub functions: BTreeMap<String, Function>,
 }
 
 impl RawConfig {
     /// What the file says.
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Self::from_toml(&text).with_context(|| format!("in {}", path.display()))
+        let raw = Self::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
+        let dir = std::path::absolute(path)?.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        Ok(Self { dir, ..raw })
     }
 
     fn from_toml(text: &str) -> Result<Self> {
@@ -94,7 +111,7 @@ impl RawConfig {
         })
     }
 
-    /// This one, with what it does not say taken from `other`.
+    /// This one, with what it does not say taken from `other`, a file.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -107,12 +124,20 @@ impl RawConfig {
             max_input_bytes: self.max_input_bytes.or(other.max_input_bytes),
             enable_fail: self.enable_fail.or(other.enable_fail),
             log_format: self.log_format.or(other.log_format),
+            functions: other.functions,
+            dir: other.dir,
         }
     }
 
     /// Checks it and fills in the defaults.
     pub fn validate(self) -> Result<Config> {
         let (slots, slots_reason) = slots(self.processes)?;
+        let grace = self.grace.map_or(Ok(Duration::from_secs(10)), |text| duration("grace", &text))?;
+        let function = |(name, raw): (String, RawFunction)| {
+            let valid =
+                raw.validate(&name, &self.dir, grace).with_context(|| format!("in [functions.{name}]"));
+            valid.map(|valid| (name, valid))
+        };
         let limits = Limits::default();
         Ok(Config {
             listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -120,7 +145,7 @@ impl RawConfig {
             slots,
             slots_reason,
             node: self.node.unwrap_or_else(host_name),
-            grace: self.grace.map_or(Ok(Duration::from_secs(10)), |text| duration("grace", &text))?,
+            grace,
             limits: Limits {
                 max_body_bytes: at_least_one("max_body_bytes", self.max_body_bytes, limits.max_body_bytes)?,
                 max_input_bytes: at_least_one(
@@ -131,6 +156,7 @@ impl RawConfig {
             },
             enable_fail: self.enable_fail.unwrap_or(false),
             log_format: self.log_format,
+            functions: self.functions.into_iter().map(function).collect::<Result<_>>()?,
         })
     }
 }
@@ -154,8 +180,7 @@ fn at_least_one(key: &str, value: Option<usize>, default: usize) -> Result<usize
 }
 
 fn duration(key: &str, text: &str) -> Result<Duration> {
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
-    parsed.with_context(|| format!("{key} is {text:?}; write it as 500ms, 30s or 1m30s"))
+    units::duration(text).map_err(|why| anyhow::anyhow!("{key}: {why}"))
 }
 
 fn host_name() -> String {
@@ -190,6 +215,35 @@ mod tests {
         assert_eq!((config.slots, config.grace), (5, Duration::from_mins(1)));
         assert_eq!((config.node.as_str(), config.slots_reason.as_str()), ("mill", "as configured"));
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn functions_are_declared_in_the_file() {
+        let declared = |lines: &str| {
+            let raw = RawConfig::from_toml(&format!("[functions.thumb]\n{lines}"))?;
+            RawConfig { dir: "/srv".into(), ..raw }.validate().map(|config| config.functions["thumb"].clone())
+        };
+        let thumb =
+            declared("command = ['convert', '-']\nmode = 'exec'\noutput = 'bytes'\ntimeout = '5s'").unwrap();
+        assert_eq!(
+            (thumb.adapter.mode, thumb.timeout),
+            (crate::adapter::Mode::Exec, Some(Duration::from_secs(5)))
+        );
+        assert_eq!((thumb.cwd, thumb.adapter.max_output_bytes), ("/srv".into(), 16 << 20));
+        let wrong = [
+            ("command = ['a']\nmode = 'line'", "did you mean `lines`?"),
+            ("command = ['a']\nmode = 'lines'\ntimout = '1s'", "did you mean `timeout`?"),
+            ("mode = 'lines'", "missing field `command`"),
+            ("command = []\nmode = 'lines'", "in [functions.thumb]: command is empty"),
+            ("command = ['a']\nmode = 'lines'\noutput = 'text'", "for mode = \"exec\" only"),
+            ("command = ['a']\nmode = 'lines'\nmax_output_bytes = 'much'", "512MiB"),
+        ];
+        for (lines, want) in wrong {
+            let error = format!("{:#}", declared(lines).unwrap_err());
+            assert!(error.contains(want), "{lines}: {error}");
+        }
+        let raw = RawConfig::from_toml("[functions.echo]\ncommand = ['cat']\nmode = 'lines'").unwrap();
+        assert!(format!("{:#}", raw.validate().unwrap_err()).contains("built in"));
     }
 
     #[test]

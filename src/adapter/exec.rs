@@ -1,0 +1,84 @@
+//! `exec`: one process a task.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::Host;
+use super::form::Form;
+use super::program::{Program, TaskAt, failure};
+use super::template::Template;
+use crate::model::Verdict;
+use crate::protocol::Run;
+use crate::worker::{Answers, Failure, Runner};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+pub(super) struct Exec {
+    host: Host,
+    template: Template,
+    input: Form,
+    output: Form,
+}
+
+impl Exec {
+    pub(super) fn new(host: Host, input: Form, output: Form) -> Self {
+        let template = Template::new(&host.argv);
+        Self { host, template, input, output }
+    }
+
+    fn map(&self, task: TaskAt<'_>, input: &RawValue, answers: &mut Answers<'_>) -> io::Result<Outcome> {
+        let mut program = match self.start(task, input) {
+            Ok(program) => program,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        while !program.has_ended() && !program.is_over_limit() {
+            program.turn(&self.host, LOOK_EVERY)?;
+            program.log(task.index, answers, false)?;
+        }
+        program.log(task.index, answers, true)?;
+        answers.used(program.usage());
+        let outcome = if program.is_over_limit() {
+            Err(program.too_much())
+        } else {
+            program.check_end().and_then(|()| {
+                self.output.decode(&program.output).map_err(|why| program.fail(Verdict::BadOutput, why))
+            })
+        };
+        program.kill(&self.host)?;
+        Ok(outcome)
+    }
+
+    fn start(&self, task: TaskAt<'_>, input: &RawValue) -> Result<Program, Failure> {
+        let argv = self.template.fill(input).map_err(bad_input)?;
+        let stdin = if self.template.takes_input() {
+            Vec::new()
+        } else {
+            self.input.encode(input.get()).map_err(bad_input)?
+        };
+        let mut program = Program::start(&self.host, &argv, Some(task))?;
+        let sent = program.send(&stdin).and_then(|()| program.close_stdin());
+        sent.map_err(|error| failure(Verdict::Crash, format!("its stdin could not be written: {error}")))?;
+        Ok(program)
+    }
+}
+
+type Outcome = Result<Vec<u8>, Failure>;
+
+/// The input is at fault, so another attempt would not help.
+fn bad_input(message: String) -> Failure {
+    Failure { kind: Some("BadInput".into()), retryable: false, ..failure(Verdict::Exception, message) }
+}
+
+impl Runner for Exec {
+    fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
+        for (index, input) in (run.index..).zip(&run.inputs) {
+            let outcome = self.map(TaskAt { run, index }, input, answers)?;
+            if !answers.push(outcome.as_deref().map_err(Clone::clone))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! What a program in `exec` mode reads and writes, and the JSON that stands for it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::json;
+
+/// How a value is told to a program, or by one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As one JSON value.
+    #[default]
+    Json,
+    /// As UTF-8 text; a string in JSON. One line break at the end of an output is not part of it.
+    Text,
+    /// As bytes; a string of base64 in JSON.
+    Bytes,
+}
+
+impl Form {
+    /// What the program gets for this input; what is wrong with the input, if anything is.
+    pub(super) fn encode(self, input: &str) -> Result<Vec<u8>, String> {
+        let text =
+            |wanted| serde_json::from_str::<String>(input).map_err(|_| format!("its input is {wanted}"));
+        match self {
+            Self::Json => {
+                let mut line = Vec::with_capacity(input.len() + 1);
+                json::push_line(&mut line, input.as_bytes());
+                Ok(line)
+            }
+            Self::Text => Ok(text("text, a string in JSON")?.into_bytes()),
+            Self::Bytes => BASE64
+                .decode(text("bytes, a string of base64 in JSON")?)
+                .map_err(|error| format!("its input is bytes, a string of base64 in JSON: {error}")),
+        }
+    }
+
+    /// The JSON for what the program wrote; what is wrong with that, if anything is.
+    pub(super) fn decode(self, output: &[u8]) -> Result<Vec<u8>, String> {
+        let string = |text: &str| serde_json::to_vec(text).map_err(|error| error.to_string());
+        match self {
+            Self::Json => check_json(output.trim_ascii()).map(<[u8]>::to_vec),
+            Self::Text => match std::str::from_utf8(output.strip_suffix(b"\n").unwrap_or(output)) {
+                Ok(text) => string(text),
+                Err(error) => Err(format!("its output is not UTF-8: {error}; declare output = \"bytes\"")),
+            },
+            Self::Bytes => string(&BASE64.encode(output)),
+        }
+    }
+}
+
+/// One JSON value that a program wrote, or what is wrong with it.
+pub(super) fn check_json(output: &[u8]) -> Result<&[u8], String> {
+    if output.is_empty() {
+        return Err("it wrote nothing where one JSON value was expected".to_owned());
+    }
+    match json::check(output) {
+        Ok(()) => Ok(output),
+        Err(error) => Err(format!("its output is not one JSON value: {error}; it wrote {}", excerpt(output))),
+    }
+}
+
+/// The beginning of what a program wrote, for a message.
+fn excerpt(output: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    let text = String::from_utf8_lossy(&output[..output.len().min(SHOWN)]);
+    let more = if output.len() > SHOWN { "…" } else { "" };
+    format!("{text:?}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_goes_in_and_comes_out() {
+        assert_eq!(Form::Json.encode("{\"a\":\n1}").unwrap(), b"{\"a\": 1}\n");
+        assert_eq!(Form::Text.encode(r#""caf\u00e9""#).unwrap(), "café".as_bytes());
+        assert_eq!(Form::Bytes.encode(r#""AP8=""#).unwrap(), [0, 255]);
+        assert!(Form::Text.encode("1").unwrap_err().contains("a string in JSON"));
+        assert!(Form::Bytes.encode(r#""?""#).unwrap_err().contains("base64"));
+
+        assert_eq!(Form::Json.decode(b" [1,\n2] \n").unwrap(), b"[1,\n2]");
+        assert_eq!(Form::Text.decode("é\"\n".as_bytes()).unwrap(), "\"é\\\"\"".as_bytes());
+        assert_eq!(Form::Bytes.decode(&[0, 255]).unwrap(), b"\"AP8=\"");
+        assert!(Form::Text.decode(&[255]).unwrap_err().contains("output = \"bytes\""));
+        assert!(Form::Json.decode(b"").unwrap_err().contains("wrote nothing"));
+        assert!(Form::Json.decode(b"1 2").unwrap_err().contains("\"1 2\""));
+    }
+}

@@ -1,0 +1,135 @@
+//! `lines`: a warm filter, one JSON line in, one JSON line out. It is sent a line when it has answered the one before,
+//! so that what it does is always the doing of one task.
+
+use std::io;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::Host;
+use super::form::check_json;
+use super::program::{Program, failure};
+use crate::model::Verdict;
+use crate::protocol::{Run, json};
+use crate::worker::{Answers, Failure, Runner};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A program that waits for more input at so many looks in a row has taken its line and gives none.
+const LOOKS: u32 = 3;
+/// How long such a program has to write what it kept when its input ends.
+const LAST_CHANCE: u32 = 10;
+
+pub(super) struct Lines {
+    host: Host,
+    program: Option<Program>,
+}
+
+type Outcome = Result<Vec<u8>, Failure>;
+
+impl Lines {
+    pub(super) fn new(host: Host) -> Self {
+        Self { host, program: None }
+    }
+
+    fn map(&mut self, index: u64, input: &RawValue, answers: &mut Answers<'_>) -> io::Result<Outcome> {
+        let mut program = match self.warm_program()? {
+            Ok(program) => program,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut line = Vec::with_capacity(input.get().len() + 1);
+        json::push_line(&mut line, input.get().as_bytes());
+        program.send(&line)?;
+        let outcome = self.answer(&mut program, index, answers)?;
+        program.log(index, answers, true)?;
+        // One that is out of step, or was told that its input has ended, is of no more use.
+        match &outcome {
+            Ok(_) if !program.has_ended() => self.program = Some(program),
+            _ => program.kill(&self.host)?,
+        }
+        Ok(outcome.and_then(|line| judge(&line)))
+    }
+
+    /// The program that runs, or a new one; with nothing on its stdout that no input asked for.
+    fn warm_program(&mut self) -> io::Result<Result<Program, Failure>> {
+        if let Some(mut program) = self.program.take() {
+            program.turn(&self.host, Duration::ZERO)?;
+            if program.output.is_empty() && !program.has_ended() {
+                return Ok(Ok(program));
+            }
+            program.kill(&self.host)?;
+        }
+        Ok(Program::start(&self.host, &self.host.argv, None))
+    }
+
+    /// Its next line, or why there is none.
+    fn answer(&self, program: &mut Program, index: u64, answers: &mut Answers<'_>) -> io::Result<Outcome> {
+        let mut waits = 0;
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &program.output) {
+                let rest = program.output.split_off(end + 1);
+                let line = std::mem::replace(&mut program.output, rest);
+                return Ok(if program.output.is_empty() { Ok(line) } else { Err(more_than_one(program)) });
+            }
+            if program.is_over_limit() {
+                return Ok(Err(program.too_much()));
+            }
+            if program.has_ended() {
+                return Ok(Err(ended(program)));
+            }
+            program.turn(&self.host, LOOK_EVERY)?;
+            program.log(index, answers, false)?;
+            waits = if program.output.is_empty() && program.waits_for_input() { waits + 1 } else { 0 };
+            if waits == LOOKS {
+                return self.diagnose(program).map(Err);
+            }
+        }
+    }
+
+    /// It has taken its input, waits for more, and gave no line. Does it when its input ends?
+    fn diagnose(&self, program: &mut Program) -> io::Result<Failure> {
+        program.close_stdin()?;
+        for _ in 0..LAST_CHANCE {
+            if program.has_ended() {
+                break;
+            }
+            program.turn(&self.host, LOOK_EVERY)?;
+        }
+        let message = if program.output.is_empty() {
+            "it read its input, gave no line, and waited for more; a function in lines mode answers every line with one"
+        } else {
+            "it gave its line only when its input ended: its output is buffered; flush it after every line \
+             (Python: print(…, flush=True); Ruby: $stdout.sync = true; awk: fflush(); jq: --unbuffered; sed: -u), or \
+             declare mode = \"batch\""
+        };
+        Ok(Failure { retryable: false, ..program.fail(Verdict::BadOutput, message) })
+    }
+}
+
+fn more_than_one(program: &mut Program) -> Failure {
+    let message = "it wrote more than one line for one input";
+    Failure { retryable: false, ..program.fail(Verdict::BadOutput, message) }
+}
+
+fn ended(program: &mut Program) -> Failure {
+    match program.check_end() {
+        Err(failure) => failure,
+        Ok(()) => program.fail(Verdict::Crash, "it ended, with code 0, before it had answered this input"),
+    }
+}
+
+fn judge(line: &[u8]) -> Outcome {
+    let checked = check_json(line.trim_ascii()).map(<[u8]>::to_vec);
+    checked.map_err(|why| failure(Verdict::BadOutput, why))
+}
+
+impl Runner for Lines {
+    fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
+        for (index, input) in (run.index..).zip(&run.inputs) {
+            let outcome = self.map(index, input, answers)?;
+            if !answers.push(outcome.as_deref().map_err(Clone::clone))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Durations and sizes as people write them.
+
+use std::time::Duration;
+
+/// A duration such as `500ms`, `30s` or `1m30s`, or a plain number of seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("{text:?} is no duration; write it as 500ms, 30s or 1m30s, or as a number of seconds");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
+    }
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?;
+    Duration::try_from(parsed).map_err(|_| wrong())
+}
+
+/// A number of bytes such as `512MiB`, `64kB` or `1000`. Units with an `i` count by 1,024, the others by 1,000.
+pub fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write it as 512MiB, 64kB or a number of bytes");
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let factor: u64 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" | "k" => 1_000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, ms) in [("30s", 30_000), ("500ms", 500), ("1m30s", 90_000), ("2", 2_000), ("0.5", 500)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "-1", "soon", "-5s", "NaN", "inf", "1e300"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in
+            [("512MiB", 512 << 20), ("64kB", 64_000), ("1000", 1_000), ("2 GiB", 2 << 30), ("7b", 7)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1.5GiB", "12 parsecs", "99999999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}
