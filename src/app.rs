@@ -14,13 +14,15 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, Function};
+use crate::adapter::Mode;
+use crate::config::{Config, Function, MAX_OUTPUT_BYTES};
 use crate::functions;
 use crate::http::{self, Edge, FunctionOptions, FunctionView};
 use crate::model::Timestamp;
+use crate::pool::Rules;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::supervisor::{self, Handle, Running, Settings, WorkerCommand};
+use crate::supervisor::{self, Handle, Running, Settings, WorkerCommand, WorkerLimits};
 use crate::sys;
 
 /// The first argument that makes this binary a worker of a built-in function; its name follows.
@@ -31,6 +33,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTIONS_GRACE: Duration = Duration::from_secs(2);
 /// How long the workers of an earlier server that died have to go.
 const LOCK_WAIT: Duration = Duration::from_secs(12);
+/// How long a chunk is to take in `batch` mode.
+const BATCH_CHUNK_TIME: Duration = Duration::from_millis(200);
 /// What of the server's environment a worker gets.
 const PASSED_ENV: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
 /// The variables by which numeric libraries are told how many threads to start.
@@ -144,7 +148,14 @@ fn built_in(name: &str, grace: Duration) -> WorkerCommand {
         cwd: "/".into(),
         start_timeout: Duration::from_secs(30),
         grace,
-        processes: None,
+        limits: WorkerLimits {
+            memory_soft: None,
+            memory_hard: None,
+            hang_after: None,
+            max_age: None,
+            max_output_bytes: MAX_OUTPUT_BYTES,
+        },
+        rules: Rules::default(),
     }
 }
 
@@ -156,7 +167,23 @@ fn declared(function: &Function) -> WorkerCommand {
         cwd: function.cwd.clone(),
         start_timeout: function.start_timeout,
         grace: function.grace,
-        processes: function.processes,
+        limits: WorkerLimits {
+            memory_soft: function.memory_soft,
+            memory_hard: function.memory_hard,
+            hang_after: function.hang_after,
+            max_age: function.max_worker_age,
+            max_output_bytes: function.adapter.max_output_bytes,
+        },
+        rules: Rules {
+            workers: function.processes,
+            max_tasks_per_worker: function.max_tasks_per_worker,
+            max_failed_starts: function.max_failed_starts,
+            chunk_time: match function.adapter.mode {
+                // Each chunk starts a process, which may take longer than its tasks.
+                Mode::Batch => BATCH_CHUNK_TIME,
+                Mode::Exec | Mode::Lines | Mode::Frames => Rules::default().chunk_time,
+            },
+        },
     }
 }
 
@@ -194,6 +221,7 @@ fn function_views(config: &Config) -> Vec<FunctionView> {
         options: FunctionOptions {
             timeout_ms: function.timeout.map(|timeout| timeout.as_secs_f64() * 1e3),
             max_attempts: function.max_attempts,
+            retry_backoff_ms: function.retry_backoff.as_secs_f64() * 1e3,
             processes: function.processes,
         },
     });

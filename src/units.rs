@@ -31,6 +31,17 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
+/// A number of bytes for people: `1.9 GiB`.
+pub fn show_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let step = (bytes.max(1).ilog2() / 10).min(4);
+    if step == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{:.1} {}", bytes as f64 / (1_u64 << (10 * step)) as f64, UNITS[step as usize])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +53,15 @@ mod tests {
         }
         for text in ["", "-1", "soon", "-5s", "NaN", "inf", "1e300"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_read_them() {
+        for (bytes, text) in
+            [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (2_040_109_466, "1.9 GiB")]
+        {
+            assert_eq!(show_size(bytes), text);
         }
     }
 

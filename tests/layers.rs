@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("protocol", &["model"]),
     ("pool", &["model"]),
     ("store", &["model"]),
-    ("supervisor", &["model", "protocol", "pool", "store", "sys", "telemetry"]),
+    ("supervisor", &["model", "protocol", "pool", "store", "sys", "telemetry", "units"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),
     ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry", "units"]),

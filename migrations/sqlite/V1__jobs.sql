@@ -26,7 +26,10 @@ CREATE TABLE jobs (
     started_at INTEGER,
     finished_at INTEGER,
     cpu_ns INTEGER NOT NULL DEFAULT 0,
-    task_times BLOB NOT NULL DEFAULT x''
+    task_times BLOB NOT NULL DEFAULT x'',
+    next_log INTEGER NOT NULL DEFAULT 1,
+    log_bytes INTEGER NOT NULL DEFAULT 0,
+    dropped_log_bytes INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX jobs_runnable ON jobs (priority DESC, id) WHERE state IN ('queued', 'running');
 CREATE INDEX jobs_hidden ON jobs (id) WHERE state IN ('staging', 'deleted');
@@ -41,7 +44,8 @@ CREATE TABLE inputs (
     PRIMARY KEY (job, first)
 );
 
--- A segment without a worker holds cancelled tasks: it has no payload, however many they are.
+-- A segment without a worker holds tasks that never ran, however many they are: cancelled ones have no payload, failed
+-- ones their one error. A superseded result stays in the queue, but its task has been run again since.
 CREATE TABLE results (
     job BLOB NOT NULL,
     first_seq INTEGER NOT NULL,
@@ -50,11 +54,15 @@ CREATE TABLE results (
     attempt INTEGER NOT NULL,
     worker TEXT,
     pid INTEGER,
+    failed INTEGER NOT NULL,
+    superseded INTEGER NOT NULL DEFAULT 0,
+    busy_ns INTEGER NOT NULL DEFAULT 0,
+    cpu_ns INTEGER NOT NULL DEFAULT 0,
     outcomes BLOB,
     lines BLOB,
     PRIMARY KEY (job, first_seq)
 );
-CREATE INDEX results_by_index ON results (job, first_index);
+CREATE INDEX results_by_index ON results (job, first_index) WHERE superseded = 0;
 
 CREATE TABLE leases (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -72,6 +80,7 @@ CREATE TABLE retries (
     count INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     alone INTEGER NOT NULL,
+    not_before INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, first)
 ) WITHOUT ROWID;
 
@@ -85,4 +94,19 @@ CREATE TABLE job_workers (
     cpu_ns INTEGER NOT NULL,
     max_rss_bytes INTEGER NOT NULL,
     PRIMARY KEY (job, node, worker, pid)
+) WITHOUT ROWID;
+
+-- What tasks printed, the newest of it.
+CREATE TABLE logs (
+    job BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    text TEXT NOT NULL,
+    dropped_bytes INTEGER NOT NULL,
+    PRIMARY KEY (job, seq)
 ) WITHOUT ROWID;

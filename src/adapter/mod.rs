@@ -13,7 +13,9 @@ mod template;
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::Family;
@@ -81,6 +83,7 @@ pub fn main(arguments: &[OsString]) -> io::Result<()> {
     let texts = texts.ok_or_else(wrong)?;
     let (settings, argv) = texts.split_first().ok_or_else(wrong)?;
     let settings: Settings = serde_json::from_str(settings)?;
+    find(argv.first().ok_or_else(wrong)?)?;
     let argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
     let host = Host { family: Family::found(true)?, argv, max_output: settings.max_output_bytes as usize };
     match settings.mode {
@@ -89,6 +92,21 @@ pub fn main(arguments: &[OsString]) -> io::Result<()> {
         Mode::Batch => worker::serve(&mut batch::Batch::new(host)),
         Mode::Frames => Err(wrong()),
     }
+}
+
+/// Sees that there is such a program before any task needs it; one whose name an input gives is not known yet.
+fn find(program: &str) -> io::Result<()> {
+    let is_there = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = if program.contains('/') {
+        is_there(Path::new(program))
+    } else {
+        std::env::split_paths(&path).any(|dir| is_there(&dir.join(program)))
+    };
+    if found || program.contains("{input") {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no program {program:?} that may be run")))
 }
 
 /// What every kind of adapter needs.

@@ -11,6 +11,8 @@ use crate::adapter::{self, Form, Mode};
 use crate::units;
 
 const MAX_NAME_BYTES: usize = 64;
+/// The largest output of a task, unless the function says otherwise.
+pub const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 
 /// A declaration as it stands in the file.
 #[derive(Deserialize, Clone, Debug)]
@@ -31,6 +33,13 @@ pub struct RawFunction {
     grace: Option<String>,
     max_attempts: Option<u32>,
     max_output_bytes: Option<String>,
+    retry_backoff: Option<String>,
+    memory_soft: Option<String>,
+    memory_hard: Option<String>,
+    hang_after: Option<String>,
+    max_tasks_per_worker: Option<u32>,
+    max_worker_age: Option<String>,
+    max_failed_starts: Option<u32>,
     processes: Option<u32>,
 }
 
@@ -57,6 +66,20 @@ pub struct Function {
     pub grace: Duration,
     /// How often a task is tried in all, unless the job says otherwise.
     pub max_attempts: Option<u32>,
+    /// How long a failed task waits for its second attempt, unless the job says otherwise.
+    pub retry_backoff: Duration,
+    /// With more memory, a worker gets no more work. In bytes; of the worker and all below it, as the next one.
+    pub memory_soft: Option<u64>,
+    /// With more memory, a worker is killed.
+    pub memory_hard: Option<u64>,
+    /// A worker that uses no CPU time for so long while it has a task is killed.
+    pub hang_after: Option<Duration>,
+    /// A worker ends when it has run so many tasks.
+    pub max_tasks_per_worker: Option<u32>,
+    /// A worker gets no more work when it is so old.
+    pub max_worker_age: Option<Duration>,
+    /// So many failed starts in a row, and its jobs fail.
+    pub max_failed_starts: u32,
     /// At most so many workers of it.
     pub processes: Option<u32>,
 }
@@ -70,32 +93,56 @@ impl RawFunction {
         ensure!(!program.is_empty(), "the program in command is empty");
         let has_forms = self.input.is_some() || self.output.is_some();
         ensure!(!has_forms || self.mode == Mode::Exec, "input and output are for mode = \"exec\" only");
-        for (key, value) in [("max_attempts", self.max_attempts), ("processes", self.processes)] {
+        let counts = [
+            ("max_attempts", self.max_attempts),
+            ("processes", self.processes),
+            ("max_tasks_per_worker", self.max_tasks_per_worker),
+            ("max_failed_starts", self.max_failed_starts),
+        ];
+        for (key, value) in counts {
             ensure!(value != Some(0), "{key} is 0; it must be at least 1");
         }
         let duration = |key: &str, text: &Option<String>| {
             let parsed = text.as_deref().map(units::duration).transpose();
             parsed.map_err(|why| anyhow::anyhow!("{key}: {why}"))
         };
-        let timeout = duration("timeout", &self.timeout)?;
-        ensure!(timeout != Some(Duration::ZERO), "timeout is zero; it must be longer");
-        let max_output_bytes = self.max_output_bytes.as_deref().map_or(Ok(16 << 20), units::size);
+        let positive = |key: &str, text: &Option<String>| {
+            let parsed = duration(key, text)?;
+            ensure!(parsed != Some(Duration::ZERO), "{key} is zero; it must be longer");
+            Ok(parsed)
+        };
+        let size = |key: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(units::size).transpose();
+            parsed.map_err(|why| anyhow::anyhow!("{key}: {why}"))
+        };
+        let (soft, hard) = (size("memory_soft", &self.memory_soft)?, size("memory_hard", &self.memory_hard)?);
+        ensure!(
+            soft.zip(hard).is_none_or(|(soft, hard)| soft <= hard),
+            "memory_soft is above memory_hard; a worker would be killed before it could be replaced"
+        );
         Ok(Function {
             adapter: adapter::Settings {
                 mode: self.mode,
                 input: self.input.unwrap_or_default(),
                 output: self.output.unwrap_or_default(),
-                max_output_bytes: max_output_bytes
-                    .map_err(|why| anyhow::anyhow!("max_output_bytes: {why}"))?,
+                max_output_bytes: size("max_output_bytes", &self.max_output_bytes)?
+                    .unwrap_or(MAX_OUTPUT_BYTES),
             },
             description: self.description.unwrap_or_default(),
             cwd: dir.join(self.cwd.unwrap_or_default()),
             env: self.env,
             pass_env: self.pass_env,
-            timeout,
+            timeout: positive("timeout", &self.timeout)?,
             start_timeout: duration("start_timeout", &self.start_timeout)?.unwrap_or(Duration::from_secs(30)),
             grace: duration("grace", &self.grace)?.unwrap_or(grace),
             max_attempts: self.max_attempts,
+            retry_backoff: duration("retry_backoff", &self.retry_backoff)?.unwrap_or_default(),
+            memory_soft: soft,
+            memory_hard: hard,
+            hang_after: positive("hang_after", &self.hang_after)?,
+            max_tasks_per_worker: self.max_tasks_per_worker,
+            max_worker_age: positive("max_worker_age", &self.max_worker_age)?,
+            max_failed_starts: self.max_failed_starts.unwrap_or(5),
             processes: self.processes,
             command: self.command,
         })

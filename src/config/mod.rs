@@ -16,7 +16,7 @@ use crate::model::Limits;
 use crate::nearest::with_nearest;
 use crate::sys::cpus;
 use crate::units;
-pub use functions::{Function, RawFunction};
+pub use functions::{Function, MAX_OUTPUT_BYTES, RawFunction};
 
 /// What the flags, the environment and the file can say; each of them may say nothing.
 #[derive(Args, Deserialize, Clone, Debug, Default)]

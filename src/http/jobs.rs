@@ -12,7 +12,7 @@ use super::query::{self, Named, Params};
 use super::views::{JobBody, Page, brief_view, job_view};
 use super::{Edge, Problem, results};
 use crate::model::{Job, JobId, JobState};
-use crate::store::{Deleted, JobFilter};
+use crate::store::{Deleted, JobFilter, Retried, RunnableJob};
 
 /// A list has so many items unless asked otherwise.
 const PAGE: u32 = 100;
@@ -123,6 +123,24 @@ pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result
     }
     let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(view(&edge, &job).await?)).into_response())
+}
+
+/// The failed tasks of a job that has ended run again: 202 with the job; 200 if none has failed.
+pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
+    match edge.store.retry_failed(query::job_id(&id)?).await? {
+        Retried::Yes(job, 0) => Ok(Json(view(&edge, &job).await?).into_response()),
+        Retried::Yes(job, count) => {
+            tracing::info!(job = %job.id, tasks = count, "failed tasks are run again");
+            let spec = job.spec.clone();
+            edge.supervisor.submitted(RunnableJob { id: job.id, spec, unclaimed: count }).await;
+            Ok((StatusCode::ACCEPTED, Json(view(&edge, &job).await?)).into_response())
+        }
+        Retried::Unknown => Err(Problem::unknown_job(&id)),
+        Retried::NotEnded(state) => {
+            let detail = format!("the job is {state}; its failed tasks can be run again when it has ended");
+            Err(Problem::new(StatusCode::CONFLICT, "not-ended", "The job has not ended", detail))
+        }
+    }
 }
 
 pub(super) async fn forget(State(edge): State<Edge>, Named(id): Named) -> Result<StatusCode, Problem> {

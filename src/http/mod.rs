@@ -8,6 +8,7 @@ mod error;
 mod health;
 mod inputs;
 mod jobs;
+mod logs;
 mod pool;
 mod query;
 mod render;
@@ -56,6 +57,8 @@ pub struct FunctionOptions {
     pub timeout_ms: Option<f64>,
     /// How often a task is tried in all.
     pub max_attempts: Option<u32>,
+    /// How long a failed task waits for its second attempt, in milliseconds; for later ones, longer.
+    pub retry_backoff_ms: f64,
     /// At most so many workers of it.
     pub processes: Option<u32>,
 }
@@ -63,6 +66,10 @@ pub struct FunctionOptions {
 impl FunctionOptions {
     fn timeout(&self) -> Option<Duration> {
         self.timeout_ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
+    }
+
+    fn retry_backoff(&self) -> Duration {
+        Duration::from_secs_f64(self.retry_backoff_ms / 1e3)
     }
 }
 
@@ -89,7 +96,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::forget))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/results", get(results::results))
+        .route("/v1/jobs/{id}/logs", get(logs::logs))
         .route("/v1/pool", get(pool::status).patch(pool::resize))
         .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))
         .route("/v1/functions", get(pool::functions))

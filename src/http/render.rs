@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::model::segment::ResultBody;
+use crate::model::segment::{ResultBody, Used};
 use crate::model::{Outcomes, ResultSegment, TaskError};
 use crate::store::Order;
 
@@ -46,17 +46,23 @@ impl Rendering {
     /// many there were.
     pub(super) fn render(&mut self, out: &mut Vec<u8>, limit: u64, full: usize, fields: Fields) -> u64 {
         let (first_seq, first_index) = (self.segment.first_seq, self.segment.first_index);
+        let used = match &self.segment.body {
+            ResultBody::Ran { used, .. } => *used,
+            ResultBody::Cancelled | ResultBody::NotRun { .. } => Used::default(),
+        };
         let tail = match &self.segment.body {
             ResultBody::Ran { worker, pid, .. } => {
                 let attempt = self.segment.attempt;
                 format!(r#","attempt":{attempt},"worker":"{worker}","pid":{pid},"duration_ms":"#)
             }
-            ResultBody::Cancelled => String::new(),
+            ResultBody::Cancelled | ResultBody::NotRun { .. } => String::new(),
         };
         self.each(limit, |at, outcome| {
             match outcome {
                 Outcome::Succeeded(_, line) if fields == Fields::Output => out.extend_from_slice(line),
-                Outcome::Failed(..) | Outcome::Cancelled(_) if fields == Fields::Output => {
+                Outcome::Failed(..) | Outcome::Cancelled(_) | Outcome::NotRun(_)
+                    if fields == Fields::Output =>
+                {
                     out.extend_from_slice(b"null");
                 }
                 Outcome::Succeeded(ns, line) | Outcome::Failed(ns, line) => {
@@ -64,9 +70,11 @@ impl Rendering {
                     out.extend_from_slice(line);
                     out.extend_from_slice(tail.as_bytes());
                     milliseconds(out, ns);
+                    out.extend_from_slice(br#","cpu_ms":"#);
+                    milliseconds(out, used.cpu_of(ns));
                     out.push(b'}');
                 }
-                Outcome::Cancelled(line) => {
+                Outcome::Cancelled(line) | Outcome::NotRun(line) => {
                     head(out, first_seq + at, first_index + at, outcome.status());
                     out.extend_from_slice(line);
                     out.push(b'}');
@@ -81,14 +89,21 @@ impl Rendering {
     fn each(&mut self, limit: u64, mut visit: impl FnMut(u64, Outcome<'_>) -> bool) -> u64 {
         let end = self.segment.count.min(self.done.saturating_add(limit));
         let (start, mut more) = (self.done, self.done < end);
-        let ResultBody::Ran { outcomes, lines, .. } = &self.segment.body else {
-            let error = TaskError::cancelled().to_line();
-            while more {
-                let wants = visit(self.done, Outcome::Cancelled(&error));
-                self.done += 1;
-                more = wants && self.done < end;
+        let cancelled = TaskError::cancelled().to_line();
+        let (outcomes, lines) = match &self.segment.body {
+            ResultBody::Ran { outcomes, lines, .. } => (outcomes, lines),
+            other @ (ResultBody::Cancelled | ResultBody::NotRun { .. }) => {
+                let outcome = match other {
+                    ResultBody::NotRun { error } => Outcome::NotRun(error),
+                    ResultBody::Ran { .. } | ResultBody::Cancelled => Outcome::Cancelled(&cancelled),
+                };
+                while more {
+                    let wants = visit(self.done, outcome);
+                    self.done += 1;
+                    more = wants && self.done < end;
+                }
+                return self.done - start;
             }
-            return self.done - start;
         };
         while more {
             let mut times = &outcomes.as_bytes()[self.outcome_at..];
@@ -114,19 +129,20 @@ impl Rendering {
     }
 }
 
-/// One result: its duration in nanoseconds and its line.
+/// One result: its line and, if it ran, its duration in nanoseconds.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
     Succeeded(u64, &'a [u8]),
     Failed(u64, &'a [u8]),
     Cancelled(&'a [u8]),
+    NotRun(&'a [u8]),
 }
 
 impl Outcome<'_> {
     fn status(self) -> &'static str {
         match self {
             Self::Succeeded(..) => r#","status":"succeeded","output":"#,
-            Self::Failed(..) => r#","status":"failed","error":"#,
+            Self::Failed(..) | Self::NotRun(_) => r#","status":"failed","error":"#,
             Self::Cancelled(_) => r#","status":"cancelled","error":"#,
         }
     }
@@ -163,7 +179,8 @@ mod tests {
             .iter()
             .for_each(|(ns, failed)| outcomes.push(*ns, *failed));
         let lines = "\"a\"\n{\"verdict\":\"crash\"}\n[1]\n".into();
-        let body = ResultBody::Ran { worker: "worker-1".into(), pid: 42, outcomes, lines };
+        let used = Used { busy_ns: 2_520_000, cpu_ns: 2_520_000 };
+        let body = ResultBody::Ran { worker: "worker-1".into(), pid: 42, outcomes, lines, used };
         ResultSegment { first_seq: 5, first_index: 10, count: 3, attempt: 1, body }
     }
 
@@ -181,8 +198,8 @@ mod tests {
 
     #[test]
     fn a_result_line_is_as_documented() {
-        let first = r#"{"seq":5,"index":10,"status":"succeeded","output":"a","attempt":1,"worker":"worker-1","pid":42,"duration_ms":0.020}"#;
-        let second = r#"{"seq":6,"index":11,"status":"failed","error":{"verdict":"crash"},"attempt":1,"worker":"worker-1","pid":42,"duration_ms":1.500}"#;
+        let first = r#"{"seq":5,"index":10,"status":"succeeded","output":"a","attempt":1,"worker":"worker-1","pid":42,"duration_ms":0.020,"cpu_ms":0.020}"#;
+        let second = r#"{"seq":6,"index":11,"status":"failed","error":{"verdict":"crash"},"attempt":1,"worker":"worker-1","pid":42,"duration_ms":1.500,"cpu_ms":1.500}"#;
         assert_eq!(text(Order::Completion, 0, 2, Fields::All), format!("{first}\n{second}\n"));
         assert_eq!(text(Order::Completion, 5, 1, Fields::All), format!("{second}\n"));
         assert_eq!(text(Order::Input, 11, 1, Fields::All), format!("{second}\n"));

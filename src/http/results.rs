@@ -104,7 +104,7 @@ pub(super) async fn results(
 }
 
 /// NDJSON unless JSON is asked for by name.
-fn wants_page(headers: &HeaderMap) -> bool {
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     accepts.flat_map(|value| value.split(',')).any(|range| {
         range.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))

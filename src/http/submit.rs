@@ -36,6 +36,7 @@ struct Options<'a> {
     timeout: Option<String>,
     max_attempts: Option<u32>,
     on_error: Option<OnError>,
+    retry_backoff: Option<String>,
 }
 
 pub(super) async fn submit(
@@ -135,6 +136,7 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         timeout: Option<Time>,
         max_attempts: Option<u32>,
         on_error: Option<OnError>,
+        retry_backoff: Option<Time>,
     }
     let body = read_all(body, edge.limits.max_body_bytes).await?;
     query::must_be_object(&body)?;
@@ -150,6 +152,7 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         timeout: request.timeout.map(Time::into_text),
         max_attempts: request.max_attempts,
         on_error: request.on_error,
+        retry_backoff: request.retry_backoff.map(Time::into_text),
     };
     let (spec, inputs) = (check(edge, options)?, request.inputs.0);
     let max = edge.limits.max_input_bytes;
@@ -297,6 +300,7 @@ fn query_options(text: &str) -> Result<Options<'static>, Problem> {
                 options.priority = Some(value.parse().map_err(|_| wrong(&key, &value, "a whole number"))?)
             }
             "timeout" => options.timeout = Some(value),
+            "retry_backoff" => options.retry_backoff = Some(value),
             "max_attempts" => {
                 options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
             }
@@ -317,7 +321,17 @@ fn query_options(text: &str) -> Result<Options<'static>, Problem> {
 }
 
 fn unknown_option(key: &str) -> Problem {
-    let known = ["function", "name", "processes", "priority", "timeout", "max_attempts", "on_error", "label"];
+    let known = [
+        "function",
+        "name",
+        "processes",
+        "priority",
+        "timeout",
+        "max_attempts",
+        "on_error",
+        "retry_backoff",
+        "label",
+    ];
     let meant = nearest(key, known).map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
     Problem::bad_request(format!(
         "unknown option {key:?} in the query{meant}; known are {}",
@@ -362,8 +376,18 @@ fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
             timeout: options.timeout.as_deref().map(timeout).transpose()?.or(declared.timeout()),
             max_attempts: in_range("max_attempts", max_attempts, MOST_ATTEMPTS)?,
             on_error: options.on_error.unwrap_or_default(),
+            retry_backoff: options
+                .retry_backoff
+                .as_deref()
+                .map(backoff)
+                .transpose()?
+                .unwrap_or(declared.retry_backoff()),
         },
     })
+}
+
+fn backoff(text: &str) -> Result<Duration, Problem> {
+    units::duration(text).map_err(|why| Problem::bad_request(format!("retry_backoff: {why}")))
 }
 
 fn timeout(text: &str) -> Result<Duration, Problem> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::model::job::WorkerShare;
 use crate::model::{Histogram, Job, JobId, JobState, OnError, Timestamp};
-use crate::supervisor::{PoolView, WorkerActivity, WorkerView};
+use crate::supervisor::{PoolView, StartFailure, WorkerActivity, WorkerView};
 
 /// A page of a list, and the cursor of the next one.
 #[derive(Serialize)]
@@ -32,6 +32,8 @@ pub(super) struct JobBody {
     workers: Option<Vec<WorkerShareBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<Vec<RunningBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_failure: Option<StartFailureBody>,
     links: LinksBody,
 }
 
@@ -42,6 +44,7 @@ struct OptionsBody {
     timeout_ms: Option<f64>,
     max_attempts: u32,
     on_error: OnError,
+    retry_backoff_ms: f64,
 }
 
 /// How many processes were asked for, and how many there can be at once.
@@ -108,6 +111,24 @@ struct RunningBody {
     worker: String,
     pid: Option<u32>,
     running_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<TaskProgressBody>,
+}
+
+/// How far a task says that it is.
+#[derive(Serialize)]
+struct TaskProgressBody {
+    done: f64,
+    total: Option<f64>,
+}
+
+/// That the workers of the job's function do not start.
+#[derive(Serialize)]
+struct StartFailureBody {
+    function: String,
+    times: u32,
+    message: String,
+    next_in_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +136,7 @@ struct LinksBody {
     #[serde(rename = "self")]
     itself: String,
     results: String,
+    logs: String,
 }
 
 /// A job with what its workers do now.
@@ -128,12 +150,15 @@ pub(super) fn job_view(job: &Job, pool: &PoolView, now: Timestamp) -> JobBody {
             worker: worker.name.to_string(),
             pid: worker.pid,
             running_ms: ms(task.running),
+            progress: task.progress.map(|(done, total)| TaskProgressBody { done, total }),
         })
         .collect();
     let unfinished = job.tally.total - job.tally.done();
     body.progress.running = unfinished.min(running.len() as u64);
     body.progress.queued = unfinished - body.progress.running;
     body.workers = Some(worker_shares(job, pool));
+    let failure = pool.start_failures.iter().find(|failure| failure.function == job.spec.function);
+    body.start_failure = failure.filter(|_| !job.state.is_final()).map(start_failure);
     body.running = Some(if job.state.is_final() { Vec::new() } else { running });
     body
 }
@@ -155,14 +180,17 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
             timeout_ms: options.timeout.map(ms),
             max_attempts: options.max_attempts,
             on_error: options.on_error,
+            retry_backoff_ms: ms(options.retry_backoff),
         },
         progress: progress(job, now),
         timings: timings(job, granted, now),
         workers: None,
         running: None,
+        start_failure: None,
         links: LinksBody {
             itself: format!("/v1/jobs/{}", job.id),
             results: format!("/v1/jobs/{}/results", job.id),
+            logs: format!("/v1/jobs/{}/logs", job.id),
         },
     }
 }
@@ -279,6 +307,7 @@ pub(super) struct PoolBody {
     slots_reason: String,
     busy: usize,
     workers: Vec<WorkerBody>,
+    start_failures: Vec<StartFailureBody>,
 }
 
 #[derive(Serialize)]
@@ -307,7 +336,13 @@ pub(super) fn pool_view(pool: &PoolView) -> PoolBody {
         slots_reason: pool.slots_reason.clone(),
         busy: pool.workers.iter().filter(busy).count(),
         workers: pool.workers.iter().map(worker_view).collect(),
+        start_failures: pool.start_failures.iter().map(start_failure).collect(),
     }
+}
+
+fn start_failure(failure: &StartFailure) -> StartFailureBody {
+    let StartFailure { function, times, message, next_in } = failure.clone();
+    StartFailureBody { function, times, message, next_in_ms: next_in.map(ms) }
 }
 
 fn worker_view(worker: &WorkerView) -> WorkerBody {
@@ -333,7 +368,7 @@ fn worker_view(worker: &WorkerView) -> WorkerBody {
     }
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(super) fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 

@@ -43,11 +43,15 @@ pub struct JobOptions {
     pub max_attempts: u32,
     /// What a failed task does to the rest.
     pub on_error: OnError,
+    /// How long a failed task waits for its second attempt; twice as long for the third, and so on.
+    #[serde(default)]
+    pub retry_backoff: Duration,
 }
 
 impl Default for JobOptions {
     fn default() -> Self {
-        Self { processes: None, priority: 0, timeout: None, max_attempts: 3, on_error: OnError::Continue }
+        let (on_error, retry_backoff) = (OnError::Continue, Duration::ZERO);
+        Self { processes: None, priority: 0, timeout: None, max_attempts: 3, on_error, retry_backoff }
     }
 }
 

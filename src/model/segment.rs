@@ -54,6 +54,13 @@ impl Outcomes {
         take_varint(rest).map(|number| (number >> 1, number & 1 == 1))
     }
 
+    /// Some of them: `count` from `first` on.
+    pub fn part(&self, first: u64, count: u64) -> Self {
+        let mut part = Self::default();
+        self.iter().skip(first as usize).take(count as usize).for_each(|(ns, failed)| part.push(ns, failed));
+        part
+    }
+
     /// The bytes that stores keep.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -82,9 +89,34 @@ pub enum ResultBody {
         outcomes: Outcomes,
         /// Outputs and errors, a line each.
         lines: Bytes,
+        /// What they used together.
+        used: Used,
     },
     /// Tasks that were cancelled: no worker, no payload, however many they are.
     Cancelled,
+    /// Tasks that failed without having run, all with this error.
+    NotRun {
+        /// The error, a line without its end.
+        error: Bytes,
+    },
+}
+
+/// What the tasks of a segment used together, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Used {
+    /// How long a worker was at work on them.
+    pub busy_ns: u64,
+    /// The CPU time it used for them.
+    pub cpu_ns: u64,
+}
+
+impl Used {
+    /// The CPU time of one of the tasks, which took this long. CPU time is measured for the tasks that a worker
+    /// answers together; each has its part by its duration.
+    pub fn cpu_of(self, duration_ns: u64) -> u64 {
+        let part = u128::from(self.cpu_ns) * u128::from(duration_ns) / u128::from(self.busy_ns.max(1));
+        part.min(u128::from(self.cpu_ns)) as u64
+    }
 }
 
 /// The final outcomes of tasks that are consecutive in index and in seq.
@@ -100,6 +132,43 @@ pub struct ResultSegment {
     pub attempt: u32,
     /// What they are.
     pub body: ResultBody,
+}
+
+impl ResultSegment {
+    /// Some of its results, as a segment of their own: `count` from `first` on.
+    pub fn part(&self, first: u64, count: u64) -> Self {
+        let body = match &self.body {
+            ResultBody::Ran { worker, pid, outcomes, lines: block, used } => {
+                let lengths: Vec<usize> = lines(block).map(|line| line.len() + 1).collect();
+                let start: usize = lengths[..first as usize].iter().sum();
+                let end = start + lengths[first as usize..(first + count) as usize].iter().sum::<usize>();
+                let outcomes = outcomes.part(first, count);
+                let busy_ns = outcomes.iter().map(|(ns, _)| ns).sum();
+                let used = Used { busy_ns, cpu_ns: used.cpu_of(busy_ns) };
+                ResultBody::Ran {
+                    worker: worker.clone(),
+                    pid: *pid,
+                    outcomes,
+                    lines: block.slice(start..end),
+                    used,
+                }
+            }
+            other @ (ResultBody::Cancelled | ResultBody::NotRun { .. }) => other.clone(),
+        };
+        let Self { first_seq, first_index, attempt, .. } = *self;
+        Self { first_seq: first_seq + first, first_index: first_index + first, count, attempt, body }
+    }
+
+    /// Which of its results failed, counted from its first.
+    pub fn failures(&self) -> Vec<u64> {
+        match &self.body {
+            ResultBody::Ran { outcomes, .. } => {
+                (0..).zip(outcomes.iter()).filter(|(_, (_, failed))| *failed).map(|(at, _)| at).collect()
+            }
+            ResultBody::NotRun { .. } => (0..self.count).collect(),
+            ResultBody::Cancelled => Vec::new(),
+        }
+    }
 }
 
 /// The lines of a block, without their line breaks.
@@ -124,6 +193,22 @@ mod tests {
         assert_eq!(outcomes.iter().collect::<Vec<_>>(), all);
         assert_eq!((outcomes.count(), outcomes.failed()), (4, 2));
         assert_eq!(Outcomes::from_bytes(outcomes.as_bytes().to_vec()), outcomes);
+    }
+
+    #[test]
+    fn a_part_of_a_segment_is_a_segment() {
+        let mut outcomes = Outcomes::default();
+        [(10, false), (30, true), (60, false)].iter().for_each(|(ns, failed)| outcomes.push(*ns, *failed));
+        let used = Used { busy_ns: 100, cpu_ns: 50 };
+        let body =
+            ResultBody::Ran { worker: "worker-1".into(), pid: 7, outcomes, lines: "1\n{}\n3\n".into(), used };
+        let segment = ResultSegment { first_seq: 5, first_index: 20, count: 3, attempt: 2, body };
+        assert_eq!((segment.failures(), segment.part(0, 3)), (vec![1], segment.clone()));
+        let part = segment.part(1, 2);
+        assert_eq!((part.first_seq, part.first_index, part.count, part.attempt), (6, 21, 2, 2));
+        let ResultBody::Ran { outcomes, lines, used, .. } = part.body else { panic!() };
+        assert_eq!(outcomes.iter().collect::<Vec<_>>(), [(30, true), (60, false)]);
+        assert_eq!((&lines[..], used), (&b"{}\n3\n"[..], Used { busy_ns: 90, cpu_ns: 45 }));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who is charged when a worker ends with tasks unanswered, and whether a task is tried again.
 
+use std::time::Duration;
+
 /// Why a worker ended with tasks unanswered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -38,9 +40,37 @@ pub fn retries(retryable: bool, attempt: u32, max_attempts: u32) -> bool {
     retryable && attempt < max_attempts
 }
 
+/// No task waits longer for its next attempt.
+const MOST_BACKOFF: Duration = Duration::from_mins(60);
+
+/// How long a task waits for the attempt behind this one: twice as long each time, less a part by chance, so that
+/// tasks that failed together are not tried together. The chance is drawn from `seed`, the same for the same task.
+pub fn backoff(first: Duration, attempt: u32, seed: u64) -> Duration {
+    let doubled = first.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+    // One round of SplitMix64 (Steele, Lea and Flood 2014).
+    let mut mixed = seed.wrapping_add(u64::from(attempt)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let part = 0.5 + 0.5 * ((mixed >> 40) as f64 / (1_u64 << 24) as f64);
+    doubled.min(MOST_BACKOFF).mul_f64(part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_wait_doubles_and_is_spread() {
+        let second = Duration::from_secs(1);
+        for (attempt, most) in [(1, 1), (2, 2), (3, 4), (10, 512), (40, 3600)] {
+            let waits: Vec<Duration> = (0..100).map(|seed| backoff(second, attempt, seed)).collect();
+            let most = Duration::from_secs(most);
+            assert!(waits.iter().all(|wait| (most / 2..=most).contains(wait)), "{attempt}: {waits:?}");
+            assert!(
+                waits.iter().max().unwrap().as_secs_f64() > 1.5 * waits.iter().min().unwrap().as_secs_f64()
+            );
+        }
+        assert_eq!(backoff(Duration::ZERO, 3, 7), Duration::ZERO);
+    }
 
     #[test]
     fn only_the_task_that_ends_a_worker_of_its_own_is_charged() {

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-/// A chunk is to take about this long: dispatch costs some 0.1 ms, so this hides it to about one part in a hundred.
-const TARGET: Duration = Duration::from_millis(8);
-/// Near the end of a job chunks shrink, but not below this much work.
-const LEAST: Duration = Duration::from_micros(500);
+/// A chunk is to take about this long unless its function says otherwise: dispatch costs some 0.1 ms, so this hides
+/// it to about one part in a hundred.
+pub(super) const CHUNK_TIME: Duration = Duration::from_millis(8);
+/// Near the end of a job chunks shrink, but not below this part of that time.
+const LEAST_PART: u32 = 16;
 /// A chunk grows to at most so many times the one before, as a first measurement may mislead.
 const GROWTH: u32 = 8;
 /// No chunk is larger.
@@ -15,13 +16,19 @@ const MOST: u32 = 1 << 16;
 const PIPELINE_BELOW: Duration = Duration::from_millis(2);
 
 /// What is known of a job's task times.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct TaskTime {
+    chunk_time: Duration,
     mean_ns: Option<f64>,
     last_chunk: u32,
 }
 
 impl TaskTime {
+    /// Nothing is known yet but how long a chunk is to take.
+    pub(super) fn new(chunk_time: Duration) -> Self {
+        Self { chunk_time, mean_ns: None, last_chunk: 0 }
+    }
+
     /// Takes in that `count` tasks took `elapsed`; recent measurements weigh more.
     pub(super) fn observe(&mut self, count: u32, elapsed: Duration) {
         let sample = elapsed.as_nanos() as f64 / f64::from(count.max(1));
@@ -35,9 +42,10 @@ impl TaskTime {
             return 1;
         };
         let tasks_in = |time: Duration| (time.as_nanos() as f64 / mean_ns) as u64;
-        let guided = unclaimed.div_ceil(2 * u64::from(workers.max(1))).max(tasks_in(LEAST));
+        let guided =
+            unclaimed.div_ceil(2 * u64::from(workers.max(1))).max(tasks_in(self.chunk_time / LEAST_PART));
         let most = u64::from(self.last_chunk.max(1).saturating_mul(GROWTH).min(MOST));
-        let size = tasks_in(TARGET).min(guided).clamp(1, most) as u32;
+        let size = tasks_in(self.chunk_time).min(guided).clamp(1, most) as u32;
         self.last_chunk = self.last_chunk.max(size);
         size
     }
@@ -56,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_first_chunk_is_one_task_and_the_next_grow() {
-        let mut time = TaskTime::default();
+        let mut time = TaskTime::new(CHUNK_TIME);
         assert_eq!(time.next_chunk(PLENTY, 2), 1);
         time.observe(1, Duration::from_nanos(500));
         let sizes: Vec<u32> = (0..6).map(|_| time.next_chunk(PLENTY, 2)).collect();
@@ -65,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_long_task_is_a_chunk_of_its_own() {
-        let mut time = TaskTime::default();
+        let mut time = TaskTime::new(CHUNK_TIME);
         time.observe(1, Duration::from_mins(1));
         assert_eq!(time.next_chunk(PLENTY, 2), 1);
         assert!(!time.pipelines());
@@ -73,7 +81,7 @@ mod tests {
 
     #[test]
     fn chunks_shrink_towards_the_end_but_not_below_half_a_millisecond() {
-        let mut time = TaskTime { mean_ns: Some(100_000.0), last_chunk: 80 };
+        let mut time = TaskTime { chunk_time: CHUNK_TIME, mean_ns: Some(100_000.0), last_chunk: 80 };
         assert_eq!(time.next_chunk(PLENTY, 2), 80);
         assert_eq!(time.next_chunk(100, 2), 25);
         assert_eq!(time.next_chunk(10, 2), 5);

@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Lease;
-use super::chunking::TaskTime;
+use super::chunking::{CHUNK_TIME, TaskTime};
 use crate::model::JobId;
 
 /// A pool knows so many jobs at most; the store lists the others when there is room.
@@ -24,10 +24,29 @@ pub struct JobBrief {
     pub priority: i32,
     /// At most so many of its tasks run at once.
     pub processes: Option<u32>,
-    /// At most so many workers of its function.
-    pub workers: Option<u32>,
+    /// What its function wants.
+    pub rules: Rules,
     /// How many of its tasks are neither leased nor done.
     pub unclaimed: u64,
+}
+
+/// How a function wants its tasks and workers to be dealt with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// At most so many workers of it.
+    pub workers: Option<u32>,
+    /// A worker of it ends when it has run so many tasks.
+    pub max_tasks_per_worker: Option<u32>,
+    /// A chunk is to take about this long.
+    pub chunk_time: Duration,
+    /// So many failed starts in a row, and its jobs fail.
+    pub max_failed_starts: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { workers: None, max_tasks_per_worker: None, chunk_time: CHUNK_TIME, max_failed_starts: 5 }
+    }
 }
 
 #[derive(Debug)]
@@ -42,9 +61,19 @@ pub(super) struct Entry {
     /// Tasks that went back to the queue meanwhile: the claim's answer may not know of them.
     requeued: u64,
     pub(super) time: TaskTime,
-    cancelled: bool,
+    /// Whether no more of it is to run.
+    pub(super) stopped: Option<Stopped>,
     /// Worker time used, in nanoseconds; the jobs with the fewest turns go first.
     used_ns: u64,
+}
+
+/// Why no more of a job is to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stopped {
+    /// It is being cancelled.
+    Cancelled,
+    /// The workers of its function do not start: what is not done of it fails.
+    Failing,
 }
 
 impl Entry {
@@ -71,6 +100,8 @@ type Turn = (Reverse<i32>, u64, JobId);
 pub(super) struct Jobs {
     by_id: BTreeMap<JobId, Entry>,
     turns: BTreeSet<Turn>,
+    /// Those with tasks that are to be tried again only later.
+    delayed: BTreeMap<JobId, Instant>,
     /// Whether the store may have runnable jobs that are not here.
     more: bool,
     listing: bool,
@@ -79,7 +110,8 @@ pub(super) struct Jobs {
 impl Default for Jobs {
     /// No jobs, but those that the store may have.
     fn default() -> Self {
-        Self { by_id: BTreeMap::new(), turns: BTreeSet::new(), more: true, listing: false }
+        let (by_id, turns, delayed) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { by_id, turns, delayed, more: true, listing: false }
     }
 }
 
@@ -98,9 +130,9 @@ impl Jobs {
         let turns =
             peers.filter(|(priority, ..)| priority.0 == brief.priority).map_or(1, |(_, turns, _)| *turns);
         let used_ns = turns.saturating_sub(1) * TURN.as_nanos() as u64;
-        let (held, time) = (VecDeque::new(), TaskTime::default());
+        let (held, time) = (VecDeque::new(), TaskTime::new(brief.rules.chunk_time));
         let entry =
-            Entry { brief, held, busy: 0, claiming: false, requeued: 0, time, cancelled: false, used_ns };
+            Entry { brief, held, busy: 0, claiming: false, requeued: 0, time, stopped: None, used_ns };
         self.turns.insert(entry.key());
         self.by_id.insert(entry.brief.id, entry);
     }
@@ -125,8 +157,34 @@ impl Jobs {
         let Some(entry) = self.by_id.get_mut(&job) else { return false };
         entry.claiming = false;
         let requeued = std::mem::take(&mut entry.requeued);
-        entry.brief.unclaimed = if entry.cancelled { 0 } else { unclaimed + requeued };
-        !entry.cancelled
+        entry.brief.unclaimed = if entry.stopped.is_some() { 0 } else { unclaimed + requeued };
+        entry.stopped.is_none()
+    }
+
+    /// Tasks of the job may be claimed from then on.
+    pub(super) fn delay(&mut self, job: JobId, until: Instant) {
+        if self.by_id.get(&job).is_some_and(|entry| entry.stopped.is_none()) {
+            let next = self.delayed.entry(job).or_insert(until);
+            *next = until.min(*next);
+        }
+    }
+
+    /// When tasks that wait may be claimed next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.delayed.values().min().copied()
+    }
+
+    /// Has the jobs claimed whose tasks have waited long enough; the store knows how many those are.
+    pub(super) fn wake_due(&mut self, now: Instant) {
+        let by_id = &mut self.by_id;
+        self.delayed.retain(|job, until| {
+            let due = *until <= now;
+            if let Some(entry) = by_id.get_mut(job).filter(|_| due) {
+                entry.brief.unclaimed += 1;
+                entry.requeued += u64::from(entry.claiming);
+            }
+            !due
+        });
     }
 
     pub(super) fn hold(&mut self, job: JobId, leases: Vec<Lease>) {
@@ -155,21 +213,23 @@ impl Jobs {
     }
 
     pub(super) fn requeued(&mut self, job: JobId, count: u32) {
-        if let Some(entry) = self.by_id.get_mut(&job).filter(|entry| !entry.cancelled) {
+        if let Some(entry) = self.by_id.get_mut(&job).filter(|entry| entry.stopped.is_none()) {
             entry.brief.unclaimed += u64::from(count);
             entry.requeued += if entry.claiming { u64::from(count) } else { 0 };
         }
     }
 
     /// Takes no more of this job; gives the leases that no worker has.
-    pub(super) fn cancel(&mut self, job: JobId) -> Vec<Lease> {
+    pub(super) fn stop(&mut self, job: JobId, why: Stopped) -> Vec<Lease> {
+        self.delayed.remove(&job);
         let Some(entry) = self.by_id.get_mut(&job) else { return Vec::new() };
-        entry.cancelled = true;
+        entry.stopped = Some(why);
         entry.brief.unclaimed = 0;
         entry.held.drain(..).collect()
     }
 
     pub(super) fn remove(&mut self, job: JobId) {
+        self.delayed.remove(&job);
         if let Some(entry) = self.by_id.remove(&job) {
             self.turns.remove(&entry.key());
         }
@@ -187,6 +247,13 @@ impl Jobs {
 
     pub(super) fn get(&self, job: JobId) -> Option<&Entry> {
         self.by_id.get(&job)
+    }
+
+    /// The jobs of this function that are not being stopped.
+    pub(super) fn of_function(&self, function: &str) -> Vec<JobId> {
+        let its =
+            self.by_id.values().filter(|entry| entry.stopped.is_none() && entry.brief.function == function);
+        its.map(|entry| entry.brief.id).collect()
     }
 
     /// The jobs that could use a worker, in the order of their turns.

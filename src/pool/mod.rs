@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::model::{JobId, LeaseId, WorkerName};
-pub use jobs::JobBrief;
-use jobs::Jobs;
+pub use jobs::{JobBrief, Rules};
+use jobs::{Jobs, Stopped};
 pub use workers::{Lease, WorkerId, WorkerState};
 use workers::{Worker, Workers};
 
@@ -44,8 +44,10 @@ pub enum Event {
         job: JobId,
         /// The leases, in order.
         leases: Vec<Lease>,
-        /// How many of its tasks are neither leased nor done.
+        /// How many of its tasks are neither leased nor done, and may be claimed.
         unclaimed: u64,
+        /// When more of them may be, if some are to be tried again only later.
+        later: Option<Duration>,
     },
     /// A worker runs as a process and is warm.
     Ready(WorkerId),
@@ -83,6 +85,8 @@ pub enum Event {
         job: JobId,
         /// How many tasks went back to the queue.
         requeued: u32,
+        /// How long they are to wait there.
+        delay: Duration,
         /// Whether the job has ended, or is gone.
         ended: bool,
     },
@@ -92,6 +96,15 @@ pub enum Event {
     Resize(u32),
     /// Someone wants this worker to end.
     End(WorkerId),
+    /// This worker is to get no more work: it is too old, or holds too much memory.
+    Retire(WorkerId),
+    /// The declaration of this function has changed: its workers are to get no more work.
+    Changed {
+        /// The function.
+        function: String,
+        /// What it wants from now on.
+        rules: Rules,
+    },
     /// Take no more work; end every worker when its chunk is done.
     Drain,
     /// End every worker now.
@@ -135,6 +148,12 @@ pub enum Command {
         /// The lease.
         lease: Lease,
         /// Its job.
+        job: JobId,
+    },
+    /// Fail what is not done of a job, as the workers of its function do not start; answered by
+    /// [`Event::Settled`].
+    Fail {
+        /// The job.
         job: JobId,
     },
     /// Let a worker end when it has answered what it has; answered by [`Event::Gone`].
@@ -193,9 +212,22 @@ impl Pool {
         self.workers.iter().map(|(id, worker)| (*id, worker.name, worker.function.as_str(), &worker.state))
     }
 
+    /// The function of a job that the pool knows.
+    pub fn function_of(&self, job: JobId) -> Option<String> {
+        self.jobs.get(job).map(|entry| entry.brief.function.clone())
+    }
+
     /// When [`Event::Tick`] is wanted next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.failed_starts.values().filter_map(|failed| failed.again_at).min()
+        let starts = self.failed_starts.values().filter_map(|failed| failed.again_at).min();
+        starts.into_iter().chain(self.jobs.next_due()).min()
+    }
+
+    /// The functions whose workers fail to start: how often in a row, and when it is tried again.
+    pub fn failed_starts(&self) -> impl Iterator<Item = (&str, u32, Option<Instant>)> {
+        self.failed_starts
+            .iter()
+            .map(|(function, failed)| (function.as_str(), failed.in_a_row, failed.again_at))
     }
 
     /// Takes in what happened and gives what is to be done.
@@ -211,7 +243,12 @@ impl Pool {
                 jobs.into_iter().for_each(|job| self.jobs.add(job));
                 self.jobs.listed(more);
             }
-            Event::Claimed { job, leases, unclaimed } => self.claimed(job, leases, unclaimed),
+            Event::Claimed { job, leases, unclaimed, later } => {
+                self.claimed(job, leases, unclaimed);
+                if let Some(later) = later {
+                    self.jobs.delay(job, now + later);
+                }
+            }
             Event::Ready(id) => self.ready(id),
             Event::Answered { worker, count, elapsed } => self.answered(worker, count, elapsed),
             Event::Returned { worker, lease, count } => {
@@ -221,16 +258,27 @@ impl Pool {
                 }
             }
             Event::Gone { worker, settled } => self.gone(worker, &settled, now),
-            Event::Settled { job, requeued, ended } => self.settled(job, requeued, ended),
+            Event::Settled { job, requeued, delay, ended } => {
+                self.settled(job, if delay.is_zero() { requeued } else { 0 }, ended);
+                if requeued > 0 && !delay.is_zero() {
+                    self.jobs.delay(job, now + delay);
+                }
+                if requeued > 0 && !ended {
+                    self.fail_again(job);
+                }
+            }
             Event::Cancelled(job) => self.cancelled(job),
             Event::Resize(slots) => self.slots = slots,
             Event::End(id) => self.stop(id),
+            Event::Retire(id) => self.retire(id),
+            Event::Changed { function, rules } => self.changed(&function, rules),
             Event::Drain => self.drain(),
             Event::Interrupt => {
                 self.drain();
                 self.workers.ids().into_iter().for_each(|id| self.stop(id));
             }
             Event::Tick => {
+                self.jobs.wake_due(now);
                 for failed in self.failed_starts.values_mut() {
                     failed.again_at.take_if(|at| *at <= now);
                 }
@@ -280,7 +328,59 @@ impl Pool {
             let failures = self.failed_starts.get(&worker.function).map_or(0, |failed| failed.in_a_row);
             let again_at = now + FIRST_BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS));
             let failed = FailedStarts { in_a_row: failures + 1, again_at: Some(again_at) };
-            self.failed_starts.insert(worker.function, failed);
+            self.failed_starts.insert(worker.function.clone(), failed);
+            self.give_up(&worker.function, failures + 1);
+        }
+    }
+
+    /// Fails the jobs of a function whose workers have failed to start too often, unless some of them work.
+    fn give_up(&mut self, function: &str, failures: u32) {
+        let works = |worker: &Worker| {
+            worker.function == function
+                && matches!(worker.state, WorkerState::Idle | WorkerState::Busy { .. })
+        };
+        if self.workers.iter().any(|(_, worker)| works(worker)) {
+            return;
+        }
+        for job in self.jobs.of_function(function) {
+            let most = self.jobs.get(job).map_or(u32::MAX, |entry| entry.brief.rules.max_failed_starts);
+            if failures >= most {
+                let held = self.jobs.stop(job, Stopped::Failing);
+                held.into_iter().for_each(|lease| self.release(lease, job));
+                self.fail(job);
+            }
+        }
+    }
+
+    fn fail(&mut self, job: JobId) {
+        self.unsettled += 1;
+        self.commands.push(Command::Fail { job });
+    }
+
+    /// What came back to the queue of a job that fails is to fail as well.
+    fn fail_again(&mut self, job: JobId) {
+        if self.jobs.get(job).is_some_and(|entry| entry.stopped == Some(Stopped::Failing)) {
+            self.fail(job);
+        }
+    }
+
+    fn retire(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.retired = true;
+        }
+    }
+
+    fn changed(&mut self, function: &str, rules: Rules) {
+        self.failed_starts.remove(function);
+        for job in self.jobs.of_function(function) {
+            if let Some(entry) = self.jobs.get_mut(job) {
+                entry.brief.rules = rules;
+            }
+        }
+        for id in self.workers.ids() {
+            if self.workers.get(id).is_some_and(|worker| worker.function == function) {
+                self.retire(id);
+            }
         }
     }
 
@@ -290,7 +390,7 @@ impl Pool {
     }
 
     fn cancelled(&mut self, job: JobId) {
-        let held = self.jobs.cancel(job);
+        let held = self.jobs.stop(job, Stopped::Cancelled);
         held.into_iter().for_each(|lease| self.release(lease, job));
         self.workers.serving(job).into_iter().for_each(|id| self.stop(id));
     }

@@ -25,7 +25,7 @@ impl<'a> Room<'a> {
             return false;
         }
         let workers = self.by_function.entry(&entry.brief.function).or_default();
-        let given = *workers < entry.brief.workers.unwrap_or(u32::MAX);
+        let given = *workers < entry.brief.rules.workers.unwrap_or(u32::MAX);
         if given {
             (*workers, self.left) = (*workers + 1, self.left - 1);
         }
@@ -51,8 +51,11 @@ impl Pool {
         self.staff(&shares, now);
     }
 
-    /// Ends idle workers above the slots; all of them when draining. Busy ones end here when they become idle.
+    /// Ends idle workers that are to get no more work, and those above the slots; all of them when draining. Busy
+    /// ones end here when they become idle.
     fn end_surplus(&mut self) {
+        let retired = self.workers.idle().filter(|(_, worker)| worker.retired).map(|(id, _)| id);
+        retired.collect::<Vec<_>>().into_iter().for_each(|id| self.finish(id));
         let most = if self.draining { 0 } else { self.slots as usize };
         let ending = self.workers.iter().filter(|(_, worker)| worker.is_ending()).count();
         let surplus = (self.workers.len() - ending).saturating_sub(most);
@@ -101,20 +104,24 @@ impl Pool {
     }
 
     fn next_dispatch(&mut self, job: JobId, share: u32) -> Option<(WorkerId, Lease)> {
-        let entry = self.jobs.get_mut(job).filter(|entry| entry.busy < share && !entry.held.is_empty())?;
-        let function = entry.brief.function.as_str();
-        let (worker, _) = self.workers.idle().find(|(_, worker)| worker.function == function)?;
-        entry.busy += 1;
-        Some((worker, entry.held.pop_front()?))
+        loop {
+            let entry = self.jobs.get_mut(job).filter(|entry| entry.busy < share)?;
+            let (lease, most) = (*entry.held.front()?, entry.brief.rules.max_tasks_per_worker);
+            let function = entry.brief.function.as_str();
+            let (id, worker) = self.workers.idle().find(|(_, worker)| worker.function == function)?;
+            if worker.has_room(&lease, most) {
+                entry.busy += 1;
+                entry.held.pop_front();
+                return Some((id, lease));
+            }
+            // It has run as many tasks as it may; another one takes its place.
+            self.finish(id);
+        }
     }
 
     fn send(&mut self, worker: WorkerId, job: JobId, lease: Lease) {
         let Some(entry) = self.workers.get_mut(worker) else { return };
-        entry.served = true;
-        match &mut entry.state {
-            WorkerState::Busy { leases, .. } => leases.push_back(lease),
-            state => *state = WorkerState::Busy { job, leases: [lease].into() },
-        }
+        entry.send(job, lease);
         self.commands.push(Command::Send { worker, lease: lease.id });
     }
 
@@ -130,7 +137,11 @@ impl Pool {
         let candidates: Vec<(WorkerId, JobId)> = self.workers.iter().filter_map(single).collect();
         for (worker, job) in candidates {
             let Some(entry) = self.jobs.get_mut(job) else { continue };
-            if let Some(lease) = entry.time.pipelines().then(|| entry.held.pop_front()).flatten() {
+            let most = entry.brief.rules.max_tasks_per_worker;
+            let fits = |lease: &Lease| self.workers.get(worker).is_some_and(|its| its.has_room(lease, most));
+            if entry.time.pipelines()
+                && let Some(lease) = entry.held.pop_front_if(|lease| fits(lease))
+            {
                 self.send(worker, job, lease);
             }
         }
@@ -148,7 +159,8 @@ impl Pool {
                 continue;
             }
             entry.claiming = true;
-            let max_tasks = entry.time.next_chunk(entry.brief.unclaimed, *share);
+            let most = entry.brief.rules.max_tasks_per_worker.unwrap_or(u32::MAX);
+            let max_tasks = entry.time.next_chunk(entry.brief.unclaimed, *share).min(most);
             self.commands.push(Command::Claim { job: *job, chunks, max_tasks });
         }
     }

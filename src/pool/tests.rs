@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::{Command, Event, JobBrief, Lease, Pool, WorkerId};
+use super::{Command, Event, JobBrief, Lease, Pool, Rules, WorkerId};
 use crate::model::{JobId, LeaseId};
 
 fn job(number: u128) -> JobId {
@@ -18,7 +18,7 @@ fn brief(number: u128, function: &str, unclaimed: u64) -> JobBrief {
         function: function.into(),
         priority: 0,
         processes: None,
-        workers: None,
+        rules: Rules::default(),
         unclaimed,
     }
 }
@@ -29,6 +29,7 @@ struct Backlog {
     total: u64,
     task: Duration,
     done: u64,
+    failed: u64,
 }
 
 /// The world around a pool.
@@ -43,6 +44,7 @@ struct World {
     functions: BTreeMap<WorkerId, String>,
     started: usize,
     ended: usize,
+    starts_fail: bool,
     /// The size of each chunk, as it was answered.
     chunks: Vec<u32>,
     events: VecDeque<Event>,
@@ -60,6 +62,7 @@ impl World {
             functions: BTreeMap::new(),
             started: 0,
             ended: 0,
+            starts_fail: false,
             chunks: Vec::new(),
             events: VecDeque::from([Event::Tick]),
         };
@@ -68,7 +71,7 @@ impl World {
     }
 
     fn submit(&mut self, brief: JobBrief, task: Duration) {
-        self.jobs.insert(brief.id, Backlog { next: 0, total: brief.unclaimed, task, done: 0 });
+        self.jobs.insert(brief.id, Backlog { next: 0, total: brief.unclaimed, task, done: 0, failed: 0 });
         self.tell(Event::Jobs { jobs: vec![brief], more: false });
     }
 
@@ -94,7 +97,11 @@ impl World {
                 self.started += 1;
                 self.functions.insert(worker, function);
                 self.at_work.insert(worker, VecDeque::new());
-                self.events.push_back(Event::Ready(worker));
+                if self.starts_fail {
+                    self.end(worker);
+                } else {
+                    self.events.push_back(Event::Ready(worker));
+                }
             }
             Command::Send { worker, lease } => {
                 let queue = self.at_work.get_mut(&worker).expect("work goes to live workers only");
@@ -106,7 +113,19 @@ impl World {
                 self.leases.remove(&lease.id);
                 let backlog = self.jobs.get_mut(&job).unwrap();
                 backlog.total += u64::from(lease.count);
-                self.events.push_back(Event::Settled { job, requeued: lease.count, ended: false });
+                self.events.push_back(Event::Settled {
+                    job,
+                    requeued: lease.count,
+                    delay: Duration::ZERO,
+                    ended: false,
+                });
+            }
+            Command::Fail { job } => {
+                let backlog = self.jobs.get_mut(&job).unwrap();
+                backlog.failed += backlog.total - backlog.next;
+                backlog.next = backlog.total;
+                let ended = self.leases.values().all(|(its, _)| *its != job);
+                self.events.push_back(Event::Settled { job, requeued: 0, delay: Duration::ZERO, ended });
             }
             Command::Finish(worker) | Command::Stop(worker) => self.end(worker),
         }
@@ -124,7 +143,7 @@ impl World {
         }
         self.leases.extend(leases.iter().map(|lease| (lease.id, (id, *lease))));
         let unclaimed = backlog.total - backlog.next;
-        self.events.push_back(Event::Claimed { job: id, leases, unclaimed });
+        self.events.push_back(Event::Claimed { job: id, leases, unclaimed, later: None });
     }
 
     /// The worker ends; what it had goes back to the queue.
@@ -136,7 +155,12 @@ impl World {
         for id in lost {
             let (job, lease) = self.leases.remove(&id).unwrap();
             self.jobs.get_mut(&job).unwrap().total += u64::from(lease.count);
-            self.events.push_back(Event::Settled { job, requeued: lease.count, ended: false });
+            self.events.push_back(Event::Settled {
+                job,
+                requeued: lease.count,
+                delay: Duration::ZERO,
+                ended: false,
+            });
         }
     }
 
@@ -166,7 +190,7 @@ impl World {
         self.now = at;
         self.begin(worker);
         self.events.push_back(Event::Answered { worker, count: lease.count, elapsed });
-        self.events.push_back(Event::Settled { job, requeued: 0, ended });
+        self.events.push_back(Event::Settled { job, requeued: 0, delay: Duration::ZERO, ended });
         self.settle();
         true
     }
@@ -226,10 +250,56 @@ fn a_job_never_has_more_processes_than_it_asked_for() {
 }
 
 #[test]
+fn jobs_fail_when_no_worker_starts_often_enough() {
+    let mut world = World::new(2);
+    world.starts_fail = true;
+    let rules = Rules { max_failed_starts: 4, ..Rules::default() };
+    world.submit(JobBrief { rules, ..brief(1, "count", 50) }, Duration::from_millis(20));
+    while let Some(at) = world.pool.next_deadline().filter(|_| world.jobs[&job(1)].failed == 0) {
+        assert!(world.started < 20);
+        world.now = at;
+        world.tell(Event::Tick);
+    }
+    assert_eq!(world.jobs[&job(1)].failed, 50);
+    world.starts_fail = false;
+    world.submit(brief(2, "echo", 5), Duration::from_millis(20));
+    world.run();
+    assert_eq!(world.done(2), 5, "other functions go on");
+}
+
+#[test]
+fn a_worker_never_runs_more_tasks_than_it_may() {
+    let mut world = World::new(2);
+    let rules = Rules { max_tasks_per_worker: Some(7), ..Rules::default() };
+    world.submit(JobBrief { rules, ..brief(1, "count", 100) }, Duration::from_micros(10));
+    world.run();
+    assert_eq!(world.done(1), 100);
+    assert!(world.chunks.iter().all(|count| *count <= 7));
+    assert!(world.started >= 100 / 7, "{} workers", world.started);
+}
+
+#[test]
+fn a_delayed_task_is_claimed_when_its_time_has_come() {
+    let mut pool = Pool::new(1);
+    let now = Instant::now();
+    pool.handle(Event::Jobs { jobs: vec![brief(1, "count", 1)], more: false }, now);
+    let (leases, later) = (Vec::new(), Some(Duration::from_secs(3)));
+    pool.handle(Event::Claimed { job: job(1), leases, unclaimed: 0, later }, now);
+    assert_eq!(pool.next_deadline(), Some(now + Duration::from_secs(3)));
+    assert!(pool.handle(Event::Tick, now + Duration::from_secs(2)).is_empty());
+    let commands = pool.handle(Event::Tick, now + Duration::from_secs(3));
+    assert!(commands.iter().any(|command| matches!(command, Command::Claim { .. })), "{commands:?}");
+    assert_eq!(pool.next_deadline(), None);
+}
+
+#[test]
 fn a_function_never_has_more_workers_than_it_may() {
     let mut world = World::new(4);
     for number in 1..=3 {
-        world.submit(JobBrief { workers: Some(2), ..brief(number, "count", 50) }, Duration::from_millis(20));
+        world.submit(
+            JobBrief { rules: Rules { workers: Some(2), ..Rules::default() }, ..brief(number, "count", 50) },
+            Duration::from_millis(20),
+        );
     }
     loop {
         assert!(world.at_work.len() <= 2);

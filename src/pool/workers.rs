@@ -56,6 +56,10 @@ pub(super) struct Worker {
     pub(super) state: WorkerState,
     /// Whether it has had work, so that its end is no failed start.
     pub(super) served: bool,
+    /// How many tasks it has been sent.
+    sent: u64,
+    /// Whether it gets no more work.
+    pub(super) retired: bool,
 }
 
 impl Worker {
@@ -93,6 +97,20 @@ impl Worker {
         leases.retain(|lease| lease.count > 0);
     }
 
+    /// Whether it may take this lease as well.
+    pub(super) fn has_room(&self, lease: &Lease, most: Option<u32>) -> bool {
+        !self.retired && most.is_none_or(|most| self.sent + u64::from(lease.count) <= u64::from(most))
+    }
+
+    /// Notes that it is sent a lease of this job behind those it has.
+    pub(super) fn send(&mut self, job: JobId, lease: Lease) {
+        (self.served, self.sent) = (true, self.sent + u64::from(lease.count));
+        match &mut self.state {
+            WorkerState::Busy { leases, .. } => leases.push_back(lease),
+            state => *state = WorkerState::Busy { job, leases: [lease].into() },
+        }
+    }
+
     /// Puts it into the state of ending; `false` if it was there.
     pub(super) fn end(&mut self) -> bool {
         let last = match std::mem::replace(&mut self.state, WorkerState::Idle) {
@@ -127,8 +145,15 @@ impl Workers {
         let free = (1..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
         self.next_id += 1;
         let (id, name) = (WorkerId(self.next_id), WorkerName(free));
-        self.all.insert(id, Worker { name, function, state: WorkerState::Starting, served: false });
+        self.all.insert(
+            id,
+            Worker { name, function, state: WorkerState::Starting, served: false, sent: 0, retired: false },
+        );
         (id, name)
+    }
+
+    pub(super) fn get(&self, id: WorkerId) -> Option<&Worker> {
+        self.all.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {

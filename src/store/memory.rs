@@ -2,21 +2,21 @@
 //!
 //! What every other store must do alike. Deliberately absent: durability (a restart is a method), and speed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::watch::Watches;
 use super::{
-    Chunk, Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, NewJob, Order, Receipt, Release,
-    Requeue, RunnableJob, Store, StoreResult,
+    Chunk, Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
+    MAX_LOG_BYTES, NewJob, Order, Receipt, Release, Requeue, Retried, RunnableJob, Store, StoreResult,
 };
 use crate::model::job::WorkerShare;
-use crate::model::segment::{ResultBody, lines};
+use crate::model::segment::{ResultBody, Used, lines};
 use crate::model::{
-    Epoch, Histogram, InputSegment, Job, JobId, JobState, LeaseId, OnError, Outcomes, ResultSegment, Tally,
-    Timestamp,
+    Epoch, Histogram, InputSegment, Job, JobId, JobState, LeaseId, OnError, ResultSegment, Tally, Timestamp,
 };
 
 /// A store in memory.
@@ -41,6 +41,9 @@ struct Entry {
     tasks: Vec<Task>,
     /// In the order of their completion: `seq` is the place, counted from 1.
     results: Vec<ResultSegment>,
+    /// The seqs of results whose tasks have been run again since.
+    superseded: BTreeSet<u64>,
+    logs: Logs,
 }
 
 #[derive(Debug)]
@@ -51,8 +54,16 @@ struct Task {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum TaskState {
-    Queued { attempt: u32, alone: bool },
-    Leased { lease: LeaseId, attempt: u32 },
+    /// Not to be leased before this time, in microseconds.
+    Queued {
+        attempt: u32,
+        alone: bool,
+        not_before: i64,
+    },
+    Leased {
+        lease: LeaseId,
+        attempt: u32,
+    },
     Done,
 }
 
@@ -72,7 +83,7 @@ impl MemoryStore {
         for entry in state.jobs.values_mut() {
             for task in &mut entry.tasks {
                 if let TaskState::Leased { attempt, .. } = task.state {
-                    task.state = TaskState::Queued { attempt, alone: attempt > 1 };
+                    task.state = TaskState::Queued { attempt, alone: attempt > 1, not_before: 0 };
                 }
             }
             if entry.job.state == JobState::Cancelling {
@@ -101,7 +112,7 @@ impl MemoryStore {
 
 impl Entry {
     fn new(new: NewJob, inputs: Vec<Vec<u8>>, now: Timestamp) -> Self {
-        let queued = TaskState::Queued { attempt: 1, alone: false };
+        let queued = TaskState::Queued { attempt: 1, alone: false, not_before: 0 };
         let tasks = inputs.into_iter().map(|input| Task { input, state: queued }).collect();
         let job = Job {
             id: new.id,
@@ -115,7 +126,8 @@ impl Entry {
             task_times: Histogram::default(),
             workers: Vec::new(),
         };
-        let mut entry = Self { job, tasks, results: Vec::new() };
+        let (results, superseded, logs) = (Vec::new(), BTreeSet::new(), Logs::default());
+        let mut entry = Self { job, tasks, results, superseded, logs };
         entry.end_if_done(now);
         entry
     }
@@ -124,12 +136,20 @@ impl Entry {
         self.tasks.iter().filter(|task| matches!(task.state, TaskState::Queued { .. })).count() as u64
     }
 
-    /// Leases the first queued task, and those behind it that are as it is.
-    fn lease(&mut self, lease: LeaseId, max_tasks: u32) -> Option<Chunk> {
-        let is_queued = |task: &Task| matches!(task.state, TaskState::Queued { .. });
-        let first = self.tasks.iter().position(is_queued)?;
+    fn waits_until(&self) -> impl Iterator<Item = i64> {
+        self.tasks.iter().filter_map(|task| match task.state {
+            TaskState::Queued { not_before, .. } => Some(not_before),
+            TaskState::Leased { .. } | TaskState::Done => None,
+        })
+    }
+
+    /// Leases the first queued task that is due, and those behind it that are as it is.
+    fn lease(&mut self, lease: LeaseId, max_tasks: u32, now: Timestamp) -> Option<Chunk> {
+        let is_due =
+            |task: &Task| matches!(task.state, TaskState::Queued { not_before, .. } if not_before <= now.0);
+        let first = self.tasks.iter().position(is_due)?;
         let state = self.tasks[first].state;
-        let TaskState::Queued { attempt, alone } = state else { return None };
+        let TaskState::Queued { attempt, alone, .. } = state else { return None };
         let most = if alone { 1 } else { max_tasks as usize };
         let run = self.tasks[first..].iter_mut().take(most).take_while(|task| task.state == state);
         let (mut inputs, mut count) = (Vec::new(), 0);
@@ -174,8 +194,14 @@ impl Entry {
         self.job.cpu_ns += done.cpu_ns;
         self.job.task_times.merge(&Histogram::of(done.outcomes.iter().map(|(ns, _)| ns)));
         self.note_worker(&done, node);
-        let Completion { first, attempt, worker, pid, outcomes, lines, .. } = done;
-        self.push_result(first, u64::from(count), attempt, ResultBody::Ran { worker, pid, outcomes, lines });
+        let Completion { first, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns, .. } = done;
+        let used = Used { busy_ns, cpu_ns };
+        self.push_result(
+            first,
+            u64::from(count),
+            attempt,
+            ResultBody::Ran { worker, pid, outcomes, lines, used },
+        );
         if failed > 0 && self.job.spec.options.on_error == OnError::Stop && self.job.state.is_runnable() {
             self.cancel_queued();
         }
@@ -210,7 +236,9 @@ impl Entry {
                 Requeue::Alone => (attempt, true),
                 Requeue::Charged => (attempt + 1, true),
             };
-            task.state = TaskState::Queued { attempt, alone };
+            let not_before =
+                if release.delay.is_zero() { 0 } else { now.0 + release.delay.as_micros() as i64 };
+            task.state = TaskState::Queued { attempt, alone, not_before };
         }
         if cancelling {
             self.cancel_queued();
@@ -231,6 +259,34 @@ impl Entry {
         }
     }
 
+    /// Fails every task that is not leased or done.
+    fn fail_queued(&mut self, error: &Bytes) {
+        for index in 0..self.tasks.len() {
+            if let TaskState::Queued { .. } = self.tasks[index].state {
+                self.tasks[index].state = TaskState::Done;
+                self.job.tally.failed += 1;
+                self.push_result(index as u64, 1, 0, ResultBody::NotRun { error: error.clone() });
+            }
+        }
+    }
+
+    /// Queues the failed tasks once more; gives how many.
+    fn retry_failed(&mut self) -> u64 {
+        let all: Vec<ResultSegment> = self.results.iter().flat_map(singles).collect();
+        for single in all.iter().filter(|single| !single.failures().is_empty()) {
+            if self.superseded.insert(single.first_seq) {
+                let attempt = single.attempt + 1;
+                let queued = TaskState::Queued { attempt, alone: attempt > 1, not_before: 0 };
+                self.tasks[single.first_index as usize].state = queued;
+            }
+        }
+        let count = std::mem::take(&mut self.job.tally.failed);
+        if count > 0 {
+            (self.job.state, self.job.finished_at) = (JobState::Running, None);
+        }
+        count
+    }
+
     fn end_if_done(&mut self, now: Timestamp) {
         if !self.job.state.is_final() && self.job.tally.done() == self.job.tally.total {
             self.job.state = self.job.tally.final_state(self.job.spec.options.on_error);
@@ -242,6 +298,7 @@ impl Entry {
     fn in_order(&self, order: Order) -> Vec<ResultSegment> {
         let mut singles: Vec<ResultSegment> = self.results.iter().flat_map(singles).collect();
         if order == Order::Input {
+            singles.retain(|single| !self.superseded.contains(&single.first_seq));
             singles.sort_by_key(|single| single.first_index);
             let prefix =
                 singles.iter().zip(0..).take_while(|(single, index)| single.first_index == *index).count();
@@ -260,25 +317,7 @@ impl Entry {
 
 /// A segment, cut into segments of one.
 fn singles(segment: &ResultSegment) -> Vec<ResultSegment> {
-    let one = |at: u64, body| ResultSegment {
-        first_seq: segment.first_seq + at,
-        first_index: segment.first_index + at,
-        count: 1,
-        attempt: segment.attempt,
-        body,
-    };
-    match &segment.body {
-        ResultBody::Cancelled => (0..segment.count).map(|at| one(at, ResultBody::Cancelled)).collect(),
-        ResultBody::Ran { worker, pid, outcomes: all, lines: block } => {
-            let ran = |(at, ((ns, failed), line)): (u64, ((u64, bool), &[u8]))| {
-                let mut outcomes = Outcomes::default();
-                outcomes.push(ns, failed);
-                let lines = [line, b"\n"].concat().into();
-                one(at, ResultBody::Ran { worker: worker.clone(), pid: *pid, outcomes, lines })
-            };
-            (0..).zip(all.iter().zip(lines(block))).map(ran).collect()
-        }
-    }
+    (0..segment.count).map(|at| segment.part(at, 1)).collect()
 }
 
 #[async_trait]
@@ -362,17 +401,18 @@ impl Store for MemoryStore {
         let mut chunks = Vec::new();
         while chunks.len() < claim.chunks as usize {
             *leases += 1;
-            let Some(chunk) = entry.lease(LeaseId(*leases), claim.max_tasks) else { break };
+            let Some(chunk) = entry.lease(LeaseId(*leases), claim.max_tasks, now) else { break };
             chunks.push(chunk);
         }
         if !chunks.is_empty() {
             entry.job.state = JobState::Running;
             entry.job.started_at.get_or_insert(now);
         }
-        let unclaimed = entry.unclaimed();
+        let unclaimed = entry.waits_until().filter(|at| *at <= now.0).count() as u64;
+        let later = entry.waits_until().filter(|at| *at > now.0).min().map(|at| Timestamp(at).since(now));
         drop(state);
         self.watches.wake(claim.job);
-        Ok(Claimed { chunks, unclaimed })
+        Ok(Claimed { chunks, unclaimed, later })
     }
 
     async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt> {
@@ -406,5 +446,61 @@ impl Store for MemoryStore {
         drop(state);
         self.watches.wake(id);
         Ok(outcome)
+    }
+
+    async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt> {
+        Ok(self.fenced(id, |entry| {
+            entry.fail_queued(&error);
+            entry.end_if_done(now);
+            true
+        }))
+    }
+
+    async fn retry_failed(&self, id: JobId) -> StoreResult<Retried> {
+        let outcome = self.change(id, |entry| {
+            if !entry.job.state.is_final() {
+                return Retried::NotEnded(entry.job.state);
+            }
+            let count = entry.retry_failed();
+            Retried::Yes(Box::new(entry.job.clone()), count)
+        });
+        Ok(outcome.unwrap_or(Retried::Unknown))
+    }
+
+    async fn append_logs(&self, id: JobId, entries: Vec<LogEntry>) -> StoreResult<()> {
+        self.change(id, |entry| entry.logs.append(entries));
+        Ok(())
+    }
+
+    async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
+        Ok(self.lock().jobs.get(&id).map(|entry| entry.logs.page(filter)).unwrap_or_default())
+    }
+}
+
+/// What the tasks of a job printed.
+#[derive(Debug, Default)]
+struct Logs {
+    entries: Vec<LogEntry>,
+    next: u64,
+    dropped_bytes: u64,
+}
+
+impl Logs {
+    fn append(&mut self, entries: Vec<LogEntry>) {
+        for entry in entries {
+            self.next += 1;
+            self.entries.push(LogEntry { seq: self.next, ..entry });
+        }
+        while self.entries.iter().map(|entry| entry.text.len() as u64).sum::<u64>() > MAX_LOG_BYTES {
+            self.dropped_bytes += self.entries.remove(0).text.len() as u64;
+        }
+    }
+
+    fn page(&self, filter: LogFilter) -> LogPage {
+        let wanted = |entry: &&LogEntry| {
+            entry.seq > filter.after && filter.index.is_none_or(|index| index == entry.index)
+        };
+        let entries = self.entries.iter().filter(wanted).take(filter.limit as usize).cloned().collect();
+        LogPage { entries, dropped_bytes: self.dropped_bytes }
     }
 }

@@ -8,6 +8,8 @@ pub mod memory;
 pub mod sqlite;
 pub mod watch;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -16,6 +18,9 @@ pub use watch::JobWatch;
 use crate::model::{
     Epoch, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Timestamp,
 };
+
+/// A job keeps so many bytes of what its tasks printed.
+pub const MAX_LOG_BYTES: u64 = 4 << 20;
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -86,8 +91,10 @@ pub struct Chunk {
 pub struct Claimed {
     /// The chunks, fewer than asked for when there are no more.
     pub chunks: Vec<Chunk>,
-    /// How many tasks of the job are still neither leased nor done.
+    /// How many tasks of the job are still neither leased nor done, and may be leased.
     pub unclaimed: u64,
+    /// After how long others may be, which are to be tried again only later.
+    pub later: Option<Duration>,
 }
 
 /// The final outcomes of a lease's next tasks.
@@ -141,6 +148,8 @@ pub struct Release {
     pub count: u32,
     /// How they go back.
     pub how: Requeue,
+    /// How long they are to wait there.
+    pub delay: Duration,
 }
 
 /// What became of a fenced write.
@@ -150,6 +159,60 @@ pub struct Receipt {
     pub held: bool,
     /// The job's state after it; `None` if the job is gone.
     pub state: Option<JobState>,
+}
+
+/// Something that a task printed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogEntry {
+    /// Its place among the job's entries, from 1; the store gives it.
+    pub seq: u64,
+    /// When it was read.
+    pub at: Timestamp,
+    /// The task's index.
+    pub index: u64,
+    /// Which attempt at it.
+    pub attempt: u32,
+    /// The worker's name.
+    pub worker: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Where it was printed, or how serious it is.
+    pub stream: String,
+    /// The text: one line or more.
+    pub text: String,
+    /// How many bytes before it were dropped, as there were too many at once.
+    pub dropped_bytes: u64,
+}
+
+/// Some of what the tasks of a job printed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogPage {
+    /// The entries, oldest first.
+    pub entries: Vec<LogEntry>,
+    /// How many bytes of the job's oldest entries are gone.
+    pub dropped_bytes: u64,
+}
+
+/// Which log entries to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogFilter {
+    /// Behind the entry of this seq.
+    pub after: u64,
+    /// Of this task.
+    pub index: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What became of a wish to run failed tasks again.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Retried {
+    /// So many tasks are queued; the job goes on.
+    Yes(Box<Job>, u64),
+    /// There is no such job.
+    Unknown,
+    /// It has not ended.
+    NotEnded(JobState),
 }
 
 /// The order of a job's results.
@@ -236,4 +299,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a job that has ended.
     async fn delete(&self, id: JobId) -> StoreResult<Deleted>;
+
+    /// Fails every task of a job that is neither leased nor done, all with this error: a line of JSON.
+    async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt>;
+
+    /// Queues the failed tasks of a job that has ended for another attempt. Their results stay in the queue, and the
+    /// next ones take their place in the order of the inputs.
+    async fn retry_failed(&self, id: JobId) -> StoreResult<Retried>;
+
+    /// Keeps what tasks of a job printed, and drops the oldest above [`MAX_LOG_BYTES`]; answers before it is durable.
+    async fn append_logs(&self, id: JobId, entries: Vec<LogEntry>) -> StoreResult<()>;
+
+    /// Reads what the tasks of a job printed.
+    async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage>;
 }

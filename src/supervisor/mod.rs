@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::protocol::frames::Progress as TaskProgress;
 pub use handle::{Ended, Handle, WorkerSelector};
-pub use view::{PoolView, RunningTask, WorkerActivity, WorkerView};
+pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
 use crate::model::{Epoch, JobId, LeaseId, Timestamp};
-use crate::pool::{Pool, WorkerId};
+use crate::pool::{Pool, Rules, WorkerId};
 use crate::store::{Chunk, Store};
 
 /// Events wait in a queue of this length; worker threads wait when it is full.
@@ -42,8 +43,25 @@ pub struct WorkerCommand {
     pub start_timeout: Duration,
     /// How long a worker has from being asked to end to being killed.
     pub grace: Duration,
-    /// At most so many workers of it.
-    pub processes: Option<u32>,
+    /// What a worker and all below it may use.
+    pub limits: WorkerLimits,
+    /// How its tasks and workers are dealt with.
+    pub rules: Rules,
+}
+
+/// What a worker and all below it may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkerLimits {
+    /// With more memory, in bytes, it gets no more work.
+    pub memory_soft: Option<u64>,
+    /// With more memory, in bytes, it is killed.
+    pub memory_hard: Option<u64>,
+    /// A worker that uses no CPU time for so long while it has a task is killed.
+    pub hang_after: Option<Duration>,
+    /// It gets no more work when it is so old.
+    pub max_age: Option<Duration>,
+    /// The largest output of a task, in bytes.
+    pub max_output_bytes: u64,
 }
 
 /// What a supervisor needs.
@@ -77,17 +95,21 @@ pub type Running = tokio::task::JoinHandle<()>;
 struct TaskLimits {
     timeout: Option<Duration>,
     max_attempts: u32,
+    retry_backoff: Duration,
 }
 
 /// A worker as the loop knows it.
 #[derive(Debug)]
 struct Member {
     child: child::Handle,
+    function: String,
     pid: Option<u32>,
     /// Since when it has been at its next task, or idle.
     since: Instant,
     tasks: u64,
     busy: Duration,
+    /// How far its task says that it is, and which task that is.
+    progress: Option<TaskProgress>,
 }
 
 struct Supervisor {
@@ -100,6 +122,8 @@ struct Supervisor {
     /// Leased chunks that no worker has yet.
     chunks: BTreeMap<LeaseId, Chunk>,
     limits: BTreeMap<JobId, TaskLimits>,
+    /// Why the last worker of a function did not start.
+    start_failures: BTreeMap<String, String>,
     pending: run::Pending,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,

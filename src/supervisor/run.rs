@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::child::{self, Assignment, Launch, Order, Settlement};
 use super::handle::Ask;
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
-use crate::model::{JobId, JobState, LeaseId, Timestamp, WorkerName};
+use crate::model::{JobId, JobOptions, JobState, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
 use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId};
 use crate::store::{
     Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
@@ -22,7 +22,14 @@ use crate::store::{
 pub(super) enum Answer {
     Listed(StoreResult<Vec<RunnableJob>>),
     Claimed(JobId, StoreResult<Claimed>),
-    Settled { job: JobId, requeued: u32, receipt: StoreResult<Receipt> },
+    Settled {
+        job: JobId,
+        requeued: u32,
+        delay: Duration,
+        receipt: StoreResult<Receipt>,
+    },
+    /// What was printed is kept.
+    Printed(StoreResult<()>),
 }
 
 /// Questions that the store has not answered.
@@ -40,6 +47,7 @@ impl Supervisor {
             members: BTreeMap::new(),
             chunks: BTreeMap::new(),
             limits: BTreeMap::new(),
+            start_failures: BTreeMap::new(),
             pending: Pending::new(),
             tell,
             told,
@@ -112,7 +120,8 @@ impl Supervisor {
     fn add_jobs(&mut self, jobs: Vec<RunnableJob>, more: bool) {
         for job in &jobs {
             let options = &job.spec.options;
-            let limits = TaskLimits { timeout: options.timeout, max_attempts: options.max_attempts };
+            let JobOptions { timeout, max_attempts, retry_backoff, .. } = *options;
+            let limits = TaskLimits { timeout, max_attempts, retry_backoff };
             self.limits.insert(job.id, limits);
         }
         let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
@@ -123,8 +132,9 @@ impl Supervisor {
     fn brief(&self, job: RunnableJob) -> JobBrief {
         let RunnableJob { id, spec, unclaimed } = job;
         let (priority, processes) = (spec.options.priority, spec.options.processes);
-        let workers = self.settings.functions.get(&spec.function).and_then(|command| command.processes);
-        JobBrief { id, function: spec.function, priority, processes, workers, unclaimed }
+        let rules =
+            self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
+        JobBrief { id, function: spec.function, priority, processes, rules, unclaimed }
     }
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {
@@ -134,7 +144,23 @@ impl Supervisor {
                     member.pid = Some(pid);
                 }
             }
-            child::Event::Ready => self.decide(Event::Ready(worker)),
+            child::Event::Ready => {
+                if let Some(member) = self.members.get(&worker) {
+                    self.start_failures.remove(&member.function);
+                }
+                self.decide(Event::Ready(worker));
+            }
+            child::Event::Printed { job, entries } => {
+                let store = self.store.clone();
+                self.pending
+                    .push(Box::pin(async move { Answer::Printed(store.append_logs(job, entries).await) }));
+            }
+            child::Event::Progress(progress) => {
+                if let Some(member) = self.members.get_mut(&worker) {
+                    member.progress = Some(progress);
+                }
+            }
+            child::Event::Worn => self.decide(Event::Retire(worker)),
             child::Event::Answered { settlement, count, elapsed } => {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
@@ -150,9 +176,10 @@ impl Supervisor {
                 self.decide(Event::Returned { worker, lease, count });
             }
             child::Event::Gone { settlements, not_ready } => {
-                self.members.remove(&worker);
-                if let Some(why) = not_ready {
-                    tracing::warn!(%worker, %why, "a worker did not start");
+                let member = self.members.remove(&worker);
+                if let (Some(why), Some(Member { function, .. })) = (not_ready, member) {
+                    tracing::warn!(%worker, function, %why, "a worker did not start");
+                    self.start_failures.insert(function, why);
                 }
                 let settled = settlements.iter().map(Settlement::lease).collect();
                 settlements.into_iter().for_each(|settlement| self.settle(settlement));
@@ -169,12 +196,13 @@ impl Supervisor {
                 self.add_jobs(jobs, more);
             }
             Answer::Claimed(job, claimed) => {
-                let Claimed { chunks, unclaimed } = claimed?;
+                let Claimed { chunks, unclaimed, later } = claimed?;
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
-                self.decide(Event::Claimed { job, leases, unclaimed });
+                self.decide(Event::Claimed { job, leases, unclaimed, later });
             }
-            Answer::Settled { job, requeued, receipt } => {
+            Answer::Printed(outcome) => outcome?,
+            Answer::Settled { job, requeued, delay, receipt } => {
                 let Receipt { held, state } = receipt?;
                 if !held {
                     tracing::warn!(%job, "an answer came too late: its lease no longer holds");
@@ -183,7 +211,7 @@ impl Supervisor {
                 if ended {
                     self.limits.remove(&job);
                 }
-                self.decide(Event::Settled { job, requeued: if held { requeued } else { 0 }, ended });
+                self.decide(Event::Settled { job, requeued: if held { requeued } else { 0 }, delay, ended });
                 // A failure stops a job whose `on_error` says so: what else of it runs is to end.
                 if state == Some(JobState::Cancelling) {
                     self.decide(Event::Cancelled(job));
@@ -211,9 +239,11 @@ impl Supervisor {
             Command::Release { lease, job } => {
                 self.chunks.remove(&lease.id);
                 let Lease { id, first, count, .. } = lease;
-                let release = Release { lease: id, job, first, count, how: Requeue::AsBefore };
+                let (how, delay) = (Requeue::AsBefore, Duration::ZERO);
+                let release = Release { lease: id, job, first, count, how, delay };
                 self.settle(Settlement::Release(release));
             }
+            Command::Fail { job } => self.fail(job),
             Command::Finish(worker) => self.order(worker, Order::Finish),
             Command::Stop(worker) => self.order(worker, Order::Stop),
         }
@@ -230,12 +260,11 @@ impl Supervisor {
         if let Some(member) = self.members.get_mut(&worker) {
             member.since = Instant::now();
         }
-        let TaskLimits { timeout, max_attempts } = self
-            .limits
-            .get(&chunk.job)
-            .copied()
-            .unwrap_or(TaskLimits { timeout: None, max_attempts: chunk.attempt });
-        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts }));
+        let unknown =
+            TaskLimits { timeout: None, max_attempts: chunk.attempt, retry_backoff: Duration::ZERO };
+        let limits = self.limits.get(&chunk.job).copied().unwrap_or(unknown);
+        let TaskLimits { timeout, max_attempts, retry_backoff } = limits;
+        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff }));
     }
 
     fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {
@@ -245,12 +274,13 @@ impl Supervisor {
         });
         match started {
             Ok(child) => {
-                let (pid, since) = (None, Instant::now());
-                self.members
-                    .insert(worker, Member { child, pid, since, tasks: 0, busy: std::time::Duration::ZERO });
+                let (function, since, busy) = (function.to_owned(), Instant::now(), Duration::ZERO);
+                let member = Member { child, function, pid: None, since, tasks: 0, busy, progress: None };
+                self.members.insert(worker, member);
             }
             Err(error) => {
                 tracing::warn!(%name, function, %error, "a worker could not be started");
+                self.start_failures.insert(function.to_owned(), error.to_string());
                 self.decide(Event::Gone { worker, settled: Vec::new() });
             }
         }
@@ -263,8 +293,26 @@ impl Supervisor {
         env.insert("GRISTMILL_WORKER".into(), name.to_string().into());
         env.insert("GRISTMILL_FUNCTION".into(), function.into());
         let (lock, argv) = (self.settings.lock.try_clone()?, command.argv.clone());
-        let WorkerCommand { cwd, start_timeout, grace, .. } = command.clone();
-        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace })
+        let WorkerCommand { cwd, start_timeout, grace, limits, .. } = command.clone();
+        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace, limits, now: self.now })
+    }
+
+    /// Fails what is not done of a job whose function has no workers, and says why.
+    fn fail(&mut self, job: JobId) {
+        let mut failures = self.view_start_failures();
+        let function = self.pool.function_of(job).unwrap_or_default();
+        let failure = failures.find(|failure| failure.function == function);
+        let (times, why) = failure.map_or((0, String::new()), |failure| (failure.times, failure.message));
+        drop(failures);
+        let message = format!("no worker of {function} started, {times} times in a row: {why}");
+        let error =
+            TaskError { kind: Some("StartFailure".into()), ..TaskError::new(Verdict::Crash, message) };
+        tracing::warn!(%job, function, times, "the job fails: its workers do not start");
+        let (store, now, error) = (self.store.clone(), (self.now)(), error.to_line().into());
+        self.pending.push(Box::pin(async move {
+            let receipt = store.fail_unleased(job, error, now).await;
+            Answer::Settled { job, requeued: 0, delay: Duration::ZERO, receipt }
+        }));
     }
 
     fn settle(&mut self, settlement: Settlement) {
@@ -273,12 +321,12 @@ impl Supervisor {
             Settlement::Complete(done) => Box::pin(async move {
                 let job = done.job;
                 let receipt = store.complete_if_leased(done, now).await;
-                Answer::Settled { job, requeued: 0, receipt }
+                Answer::Settled { job, requeued: 0, delay: Duration::ZERO, receipt }
             }),
             Settlement::Release(release) => Box::pin(async move {
-                let (job, requeued) = (release.job, release.count);
+                let Release { job, count: requeued, delay, .. } = release;
                 let receipt = store.release_if_leased(release, now).await;
-                Answer::Settled { job, requeued, receipt }
+                Answer::Settled { job, requeued, delay, receipt }
             }),
         });
     }

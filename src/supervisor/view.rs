@@ -20,6 +20,21 @@ pub struct PoolView {
     pub slots_reason: String,
     /// Its workers, in the order of their names.
     pub workers: Vec<WorkerView>,
+    /// The functions whose workers do not start.
+    pub start_failures: Vec<StartFailure>,
+}
+
+/// That the workers of a function do not start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StartFailure {
+    /// The function.
+    pub function: String,
+    /// How often in a row.
+    pub times: u32,
+    /// How the last one ended, with its last words.
+    pub message: String,
+    /// How long until the next try; `None` if it is under way.
+    pub next_in: Option<Duration>,
 }
 
 impl PoolView {
@@ -77,6 +92,8 @@ pub struct RunningTask {
     pub attempt: u32,
     /// How long it has run, as far as one can tell: since the answer before it.
     pub running: Duration,
+    /// How far it says that it is, and of how much.
+    pub progress: Option<(f64, Option<f64>)>,
 }
 
 impl Supervisor {
@@ -89,7 +106,18 @@ impl Supervisor {
             .collect();
         workers.sort_by_key(|worker| worker.name);
         let (node, slots_reason) = (self.settings.node.clone(), self.settings.slots_reason.clone());
-        PoolView { node, epoch: self.epoch, slots: self.pool.slots(), slots_reason, workers }
+        let start_failures = self.view_start_failures().collect();
+        PoolView { node, epoch: self.epoch, slots: self.pool.slots(), slots_reason, workers, start_failures }
+    }
+
+    pub(super) fn view_start_failures(&self) -> impl Iterator<Item = StartFailure> {
+        let now = Instant::now();
+        self.pool.failed_starts().map(move |(function, times, again_at)| StartFailure {
+            function: function.to_owned(),
+            times,
+            message: self.start_failures.get(function).cloned().unwrap_or_default(),
+            next_in: again_at.map(|at| at.saturating_duration_since(now)),
+        })
     }
 
     fn worker(
@@ -109,7 +137,9 @@ impl Supervisor {
             WorkerState::Ending { .. } => WorkerActivity::Ending,
             WorkerState::Busy { job, leases } => leases.front().map_or(WorkerActivity::Idle, |lease| {
                 let (index, attempt) = (lease.first, lease.attempt);
-                WorkerActivity::Busy(RunningTask { job: *job, index, attempt, running })
+                let said = member.and_then(|member| member.progress).filter(|said| said.index == index);
+                let progress = said.map(|said| (said.done, said.total));
+                WorkerActivity::Busy(RunningTask { job: *job, index, attempt, running, progress })
             }),
         };
         WorkerView {

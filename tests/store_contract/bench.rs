@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gristmill::model::segment::{ResultBody, lines};
@@ -10,7 +11,7 @@ use gristmill::model::{
 };
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
-use gristmill::store::{Chunk, Claim, Completion, NewJob, Order, Receipt, Release, Requeue, Store};
+use gristmill::store::{Chunk, Claim, Claimed, Completion, NewJob, Order, Receipt, Release, Requeue, Store};
 use tempfile::TempDir;
 
 /// Which store.
@@ -134,6 +135,12 @@ impl Bench {
         self.store().claim(Claim { job, chunks, max_tasks }, self.now()).await.unwrap().chunks
     }
 
+    /// All that can be claimed now.
+    pub(crate) async fn claim_all(&self, job: JobId) -> Claimed {
+        let claim = Claim { job, chunks: 1_000, max_tasks: 1_000 };
+        self.store().claim(claim, self.now()).await.unwrap()
+    }
+
     /// Makes all writes so far durable, those too that were answered before: readers see them then.
     pub(crate) async fn settle(&self) {
         let nobody = self.store().cancel(Self::new_id(), self.now()).await.unwrap();
@@ -186,8 +193,21 @@ impl Bench {
     }
 
     pub(crate) async fn release(&self, chunk: &Chunk, first: u64, count: u32, how: Requeue) -> Receipt {
-        let release = Release { lease: chunk.lease, job: chunk.job, first, count, how };
+        let delay = Duration::ZERO;
+        let release = Release { lease: chunk.lease, job: chunk.job, first, count, how, delay };
         self.store().release_if_leased(release, self.now()).await.unwrap()
+    }
+
+    /// Charges the whole chunk, to be tried again only after a while.
+    pub(crate) async fn charge_later(&self, chunk: &Chunk, delay: Duration) -> Receipt {
+        let Chunk { lease, job, first, count, .. } = *chunk;
+        let release = Release { lease, job, first, count, how: Requeue::Charged, delay };
+        self.store().release_if_leased(release, self.now()).await.unwrap()
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
     pub(crate) async fn release_all(&self, chunk: &Chunk, how: Requeue) -> Receipt {
@@ -237,6 +257,10 @@ impl Bench {
             };
             let texts: Vec<(Option<String>, bool)> = match &segment.body {
                 ResultBody::Cancelled => (0..segment.count).map(|_| (None, false)).collect(),
+                ResultBody::NotRun { error } => {
+                    let text = String::from_utf8(error.to_vec()).unwrap();
+                    (0..segment.count).map(|_| (Some(text.clone()), true)).collect()
+                }
                 ResultBody::Ran { outcomes, lines: block, .. } => {
                     let text = |line: &[u8]| Some(String::from_utf8(line.to_vec()).unwrap());
                     outcomes

@@ -1,7 +1,9 @@
 //! What every store does, a scenario each.
 
-use gristmill::model::{JobOptions, JobSpec, JobState, Tally};
-use gristmill::store::{Deleted, JobFilter, NewJob, Order, Requeue};
+use std::time::Duration;
+
+use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
+use gristmill::store::{Deleted, JobFilter, LogEntry, LogFilter, NewJob, Order, Requeue, Retried};
 
 use crate::bench::{Bench, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
 
@@ -324,6 +326,93 @@ async fn times_and_shares_add_up(bench: Bench) {
     assert_eq!((share.tasks, share.busy_ns, share.cpu_ns, share.max_rss_bytes), (10, 2_000, 1_800, 4_101));
 }
 
+async fn a_charged_task_waits_its_time(bench: Bench) {
+    let id = bench.submit(3).await;
+    let chunk = bench.claim_one(id, 1).await;
+    assert!(bench.charge_later(&chunk, Duration::from_secs(5)).await.held);
+    let claimed = bench.claim_all(id).await;
+    assert_eq!(claimed.chunks.iter().map(|chunk| (chunk.first, chunk.count)).collect::<Vec<_>>(), [(1, 2)]);
+    assert_eq!(claimed.unclaimed, 0);
+    let later = claimed.later.expect("one task waits");
+    assert!(later <= Duration::from_secs(5) && later > Duration::from_millis(4_900), "{later:?}");
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.unclaimed(id).await, 1);
+    let again = bench.claim_one(id, 1).await;
+    assert_eq!((again.first, again.attempt), (0, 2));
+}
+
+async fn what_is_not_leased_can_be_failed(bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunk = bench.claim_one(id, 4).await;
+    bench.complete_some(&chunk, 0, 2, &[]).await;
+    let error = r#"{"verdict":"crash","message":"no worker"}"#;
+    let receipt = bench.store().fail_unleased(id, error.into(), bench.now()).await.unwrap();
+    assert_eq!(receipt.state, Some(JobState::Running));
+    assert_eq!(bench.job(id).await.tally, Tally { total: 10, succeeded: 2, failed: 6, cancelled: 0 });
+    bench.release(&chunk, 2, 2, Requeue::AsBefore).await;
+    let receipt = bench.store().fail_unleased(id, error.into(), bench.now()).await.unwrap();
+    assert_eq!(receipt.state, Some(JobState::Failed));
+    bench.assert_whole(id).await;
+    let last = bench.read(id, Order::Input, 9, 1).await.remove(0);
+    assert_eq!((last.line.as_deref(), last.failed), (Some(error), true));
+}
+
+async fn failed_tasks_can_be_run_again(bench: Bench) {
+    let id = bench.submit(10).await;
+    assert!(matches!(bench.store().retry_failed(id).await, Ok(Retried::NotEnded(JobState::Queued))));
+    assert!(matches!(bench.store().retry_failed(Bench::new_id()).await, Ok(Retried::Unknown)));
+    let chunk = bench.claim_one(id, 10).await;
+    bench.complete_some(&chunk, 0, 10, &[2, 3, 9]).await;
+    let before = bench.queue(id).await;
+    assert_eq!(bench.state(id).await, JobState::Failed);
+    let Ok(Retried::Yes(job, 3)) = bench.store().retry_failed(id).await else { panic!() };
+    assert_eq!((job.state, job.tally.failed, job.finished_at), (JobState::Running, 0, None));
+    assert_eq!(bench.queue(id).await, before, "what was read stays as it was");
+    assert_eq!(bench.read(id, Order::Input, 0, 100).await.len(), 2, "the order of the inputs waits for them");
+    assert_eq!(bench.unclaimed(id).await, 3);
+    for chunk in bench.claim(id, 3, 5).await {
+        assert_eq!((chunk.count, chunk.attempt), (1, 2));
+        let failed = if chunk.first == 9 { vec![9] } else { Vec::new() };
+        bench.complete_some(&chunk, chunk.first, 1, &failed).await;
+    }
+    assert_eq!(bench.job(id).await.tally, Tally { total: 10, succeeded: 9, failed: 1, cancelled: 0 });
+    let queue = bench.queue(id).await;
+    assert_eq!(queue.iter().map(|seen| seen.seq).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+    assert_eq!(queue[..10], before);
+    let by_input = bench.read(id, Order::Input, 0, 3).await;
+    assert_eq!(by_input.iter().map(|seen| seen.index).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(by_input.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 1, 2, 2, 1, 1, 1, 1, 1, 2]);
+    let Ok(Retried::Yes(_, 1)) = bench.store().retry_failed(id).await else { panic!() };
+    assert_eq!(bench.claim_one(id, 5).await.attempt, 3);
+}
+
+fn printed(index: u64, text: &str) -> LogEntry {
+    let (worker, stream, text) = ("worker-1".into(), "stderr".into(), text.to_owned());
+    let at = Timestamp(1_000 + index as i64);
+    LogEntry { seq: 0, at, index, attempt: 1, worker, pid: 42, stream, text, dropped_bytes: 0 }
+}
+
+async fn what_tasks_print_is_kept_and_bounded(bench: Bench) {
+    let id = bench.submit(3).await;
+    let all = |limit| LogFilter { after: 0, index: None, limit };
+    bench.store().append_logs(id, vec![printed(0, "a"), printed(1, "\u{0}é\n")]).await.unwrap();
+    bench.store().append_logs(id, vec![printed(1, "c")]).await.unwrap();
+    bench.store().append_logs(Bench::new_id(), vec![printed(0, "nobody's")]).await.unwrap();
+    bench.settle().await;
+    let page = bench.store().logs(id, all(10)).await.unwrap();
+    let expected = [printed(0, "a"), printed(1, "\u{0}é\n"), printed(1, "c")];
+    let expected: Vec<_> = (1..).zip(expected).map(|(seq, entry)| LogEntry { seq, ..entry }).collect();
+    assert_eq!((page.entries, page.dropped_bytes), (expected.clone(), 0));
+    let filter = LogFilter { after: 1, index: Some(1), limit: 1 };
+    assert_eq!(bench.store().logs(id, filter).await.unwrap().entries, expected[1..2]);
+    let large = "x".repeat(1 << 20);
+    bench.store().append_logs(id, (0..5).map(|_| printed(2, &large)).collect()).await.unwrap();
+    bench.settle().await;
+    let page = bench.store().logs(id, all(10)).await.unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [5, 6, 7, 8]);
+    assert_eq!(page.dropped_bytes, 1 + 4 + 1 + (1 << 20));
+}
+
 macro_rules! contract {
     ($($scenario:ident)*) => {
         mod memory {
@@ -358,4 +447,8 @@ contract! {
     a_restart_keeps_results_and_gives_leases_back_free_of_charge
     a_cancel_that_a_restart_interrupts_is_finished_by_it
     times_and_shares_add_up
+    a_charged_task_waits_its_time
+    what_is_not_leased_can_be_failed
+    failed_tasks_can_be_run_again
+    what_tasks_print_is_kept_and_bounded
 }

@@ -1,12 +1,14 @@
 //! A node's start, cancels, and the removal of what is no longer wanted.
 
+use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::rows::Progress;
 use super::writer::Writer;
 use super::{read, rows};
-use crate::model::{Epoch, Job, JobId, JobState, Timestamp};
-use crate::store::Deleted;
+use crate::model::segment::ResultBody;
+use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
+use crate::store::{Deleted, LogEntry, MAX_LOG_BYTES, Receipt, Retried};
 
 /// Rows of deleted jobs that one transaction removes at most, so that other writes do not wait long.
 const GARBAGE_ROWS: usize = 64;
@@ -60,6 +62,132 @@ impl Writer {
         cancel_unleased(&self.conn, job, progress)
     }
 
+    pub(super) fn fail_unleased(&mut self, id: JobId, error: &[u8], now: Timestamp) -> Result<Receipt> {
+        let Some(mut progress) = self.progress(id)? else { return Ok(Receipt { held: false, state: None }) };
+        for (first, count) in take_unleased(&self.conn, id, &mut progress)? {
+            rows::insert_not_run(&self.conn, id, first, count, error, &mut progress)?;
+        }
+        self.save(id, progress, now)
+    }
+
+    pub(super) fn retry_failed(&mut self, id: JobId) -> Result<Retried> {
+        let Some(progress) = self.progress(id)? else { return Ok(Retried::Unknown) };
+        if !progress.state.is_final() {
+            return Ok(Retried::NotEnded(progress.state));
+        }
+        let failed = self.failed_segments(id)?;
+        for segment in &failed {
+            self.requeue_failures(id, segment)?;
+        }
+        let sql = "UPDATE jobs SET state = 'running', failed = 0, finished_at = NULL WHERE id = ?1";
+        if !failed.is_empty() {
+            self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        }
+        self.changed.insert(id);
+        let job = read::job(&self.conn, id)?;
+        Ok(job.map_or(Retried::Unknown, |job| Retried::Yes(Box::new(job), progress.tally.failed)))
+    }
+
+    fn failed_segments(&self, id: JobId) -> Result<Vec<ResultSegment>> {
+        let segment = read::SEGMENT;
+        let sql = format!("SELECT {segment} FROM results WHERE job = ?1 AND failed > 0 AND superseded = 0");
+        self.conn.prepare_cached(&sql)?.query_map([id.as_bytes()], read::read_segment)?.collect()
+    }
+
+    /// Splits a segment so that its failures stand alone, which are then superseded, and queues their tasks.
+    fn requeue_failures(&self, id: JobId, segment: &ResultSegment) -> Result<()> {
+        let delete = "DELETE FROM results WHERE job = ?1 AND first_seq = ?2";
+        self.conn.prepare_cached(delete)?.execute(params![id.as_bytes(), segment.first_seq as i64])?;
+        let retry = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let runs = runs_of(&segment.failures());
+        let mut next = 0;
+        for (first, count) in runs.iter().copied() {
+            self.insert_segment(id, &segment.part(next, first - next), false)?;
+            self.insert_segment(id, &segment.part(first, count), true)?;
+            let (index, attempt) = ((segment.first_index + first) as i64, segment.attempt + 1);
+            let values = params![id.as_bytes(), index, count as i64, attempt, attempt > 1];
+            self.conn.prepare_cached(retry)?.execute(values)?;
+            next = first + count;
+        }
+        self.insert_segment(id, &segment.part(next, segment.count - next), false)
+    }
+
+    fn insert_segment(&self, id: JobId, segment: &ResultSegment, superseded: bool) -> Result<()> {
+        let ResultSegment { first_seq, first_index, count, attempt, body } = segment;
+        if *count == 0 {
+            return Ok(());
+        }
+        let failed = segment.failures().len() as i64;
+        let (job, seq, index, count) = (id.as_bytes(), *first_seq as i64, *first_index as i64, *count as i64);
+        let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed,
+                   superseded, busy_ns, cpu_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        let mut insert = self.conn.prepare_cached(sql)?;
+        match body {
+            ResultBody::Ran { worker, pid, outcomes, lines, used } => insert.execute(params![
+                job,
+                seq,
+                index,
+                count,
+                attempt,
+                worker,
+                pid,
+                outcomes.as_bytes(),
+                &lines[..],
+                failed,
+                superseded,
+                used.busy_ns as i64,
+                used.cpu_ns as i64
+            ])?,
+            ResultBody::NotRun { error } => insert.execute(params![
+                job,
+                seq,
+                index,
+                count,
+                attempt,
+                Null,
+                Null,
+                Null,
+                &error[..],
+                failed,
+                superseded,
+                0,
+                0
+            ])?,
+            ResultBody::Cancelled => insert.execute(params![
+                job, seq, index, count, attempt, Null, Null, Null, Null, failed, superseded, 0, 0
+            ])?,
+        };
+        Ok(())
+    }
+
+    pub(super) fn append_logs(&mut self, id: JobId, entries: &[LogEntry]) -> Result<()> {
+        let sql = "SELECT next_log, log_bytes, dropped_log_bytes FROM jobs WHERE id = ?1";
+        let row = self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| {
+            Ok((rows::u64(row, 0)?, rows::u64(row, 1)?, rows::u64(row, 2)?))
+        });
+        let Some((mut seq, mut bytes, mut dropped)) = row.optional()? else { return Ok(()) };
+        let sql = "INSERT INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        for entry in entries {
+            let LogEntry { at, index, attempt, worker, pid, stream, text, dropped_bytes, .. } = entry;
+            let (index, lost) = (*index as i64, *dropped_bytes as i64);
+            let values =
+                params![id.as_bytes(), seq as i64, at.0, index, attempt, worker, pid, stream, text, lost];
+            self.conn.prepare_cached(sql)?.execute(values)?;
+            (seq, bytes) = (seq + 1, bytes + text.len() as u64);
+        }
+        while bytes > MAX_LOG_BYTES {
+            let sql = "DELETE FROM logs WHERE job = ?1 AND seq = (SELECT min(seq) FROM logs WHERE job = ?1)
+                       RETURNING length(CAST(text AS BLOB))";
+            let length =
+                self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0))?;
+            (bytes, dropped) = (bytes.saturating_sub(length), dropped + length);
+        }
+        let sql = "UPDATE jobs SET next_log = ?2, log_bytes = ?3, dropped_log_bytes = ?4 WHERE id = ?1";
+        let values = params![id.as_bytes(), seq as i64, bytes as i64, dropped as i64];
+        self.conn.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+
     pub(super) fn delete(&mut self, id: JobId) -> Result<Deleted> {
         let Some(progress) = self.progress(id)? else { return Ok(Deleted::Unknown) };
         if !progress.state.is_final() {
@@ -75,6 +203,15 @@ impl Writer {
 }
 
 fn cancel_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Result<()> {
+    progress.state = JobState::Cancelling;
+    for (first, count) in take_unleased(conn, job, progress)? {
+        rows::insert_cancelled(conn, job, first, count, progress)?;
+    }
+    Ok(())
+}
+
+/// Takes every task that is not leased out of the queue: ranges of an index and a count.
+fn take_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Result<Vec<(u64, u64)>> {
     let sql = "SELECT first, count FROM retries WHERE job = ?1 ORDER BY first";
     let mut select = conn.prepare_cached(sql)?;
     let read = select.query_map([job.as_bytes()], |row| Ok((rows::u64(row, 0)?, rows::u64(row, 1)?)))?;
@@ -82,11 +219,20 @@ fn cancel_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Re
     conn.prepare_cached("DELETE FROM retries WHERE job = ?1")?.execute([job.as_bytes()])?;
     ranges.push((progress.next_index, progress.tally.total - progress.next_index));
     progress.next_index = progress.tally.total;
-    progress.state = JobState::Cancelling;
-    for (first, count) in ranges.into_iter().filter(|(_, count)| *count > 0) {
-        rows::insert_cancelled(conn, job, first, count, progress)?;
+    ranges.retain(|(_, count)| *count > 0);
+    Ok(ranges)
+}
+
+/// Runs of consecutive numbers: the first and how many.
+fn runs_of(numbers: &[u64]) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((first, count)) if *first + *count == *number => *count += 1,
+            _ => runs.push((*number, 1)),
+        }
     }
-    Ok(())
+    runs
 }
 
 /// Removes some rows of deleted jobs and gives their pages back; whether there may be more.
@@ -101,7 +247,7 @@ pub(super) fn collect_garbage(conn: &Connection) -> Result<bool> {
             return Ok(true);
         }
     }
-    for table in ["job_workers", "retries"] {
+    for table in ["job_workers", "retries", "logs"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE job = ?1"))?.execute([job.as_bytes()])?;
     }
     conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.as_bytes()])?;

@@ -1,5 +1,7 @@
 //! Chunks go out under leases and come back as results, or go back to the queue.
 
+use std::time::Duration;
+
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::rows::{self, Progress};
@@ -23,24 +25,26 @@ impl Writer {
         }
         let mut chunks = Vec::new();
         while chunks.len() < claim.chunks as usize {
-            let next = match self.claim_retry(claim)? {
+            let next = match self.claim_retry(claim, now)? {
                 Some(chunk) => Some(chunk),
                 None => self.claim_next(claim, &mut progress)?,
             };
             let Some(chunk) = next else { break };
             chunks.push(chunk);
         }
-        let unclaimed = progress.total - progress.next_index + self.waiting_retries(claim.job)?;
+        let (due, later) = self.waiting_retries(claim.job, now)?;
+        let unclaimed = progress.total - progress.next_index + due;
         if !chunks.is_empty() {
             self.note_claim(claim.job, &progress, now)?;
         }
-        Ok(Claimed { chunks, unclaimed })
+        Ok(Claimed { chunks, unclaimed, later })
     }
 
-    fn claim_retry(&mut self, claim: Claim) -> Result<Option<Chunk>> {
-        let sql = "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 ORDER BY first LIMIT 1";
+    fn claim_retry(&mut self, claim: Claim, now: Timestamp) -> Result<Option<Chunk>> {
+        let sql = "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 AND not_before <= ?2
+                   ORDER BY first LIMIT 1";
         let mut select = self.conn.prepare_cached(sql)?;
-        let row = select.query_row([claim.job.as_bytes()], |row| {
+        let row = select.query_row(params![claim.job.as_bytes(), now.0], |row| {
             let (first, count) = (rows::u64(row, 0)?, row.get(1)?);
             Ok(Retry { first, count, attempt: row.get(2)?, alone: row.get(3)? })
         });
@@ -84,9 +88,13 @@ impl Writer {
         Ok(Some(Chunk { lease, job, first, count, attempt, inputs }))
     }
 
-    fn waiting_retries(&self, job: JobId) -> Result<u64> {
-        let sql = "SELECT coalesce(sum(count), 0) FROM retries WHERE job = ?1";
-        self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], |row| rows::u64(row, 0))
+    /// How many tasks may be tried again now, and after how long others may.
+    fn waiting_retries(&self, job: JobId, now: Timestamp) -> Result<(u64, Option<Duration>)> {
+        let sql = "SELECT coalesce(sum(count) FILTER (WHERE not_before <= ?2), 0),
+                          min(not_before) FILTER (WHERE not_before > ?2) FROM retries WHERE job = ?1";
+        self.conn.prepare_cached(sql)?.query_row(params![job.as_bytes(), now.0], |row| {
+            Ok((rows::u64(row, 0)?, rows::time(row, 1)?.map(|at| at.since(now))))
+        })
     }
 
     fn note_claim(&mut self, job: JobId, progress: &Progress, now: Timestamp) -> Result<()> {
@@ -121,8 +129,8 @@ impl Writer {
 
     fn insert_results(&self, done: &Completion, progress: &Progress) -> Result<()> {
         let sql = "INSERT INTO results
-                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed, busy_ns, cpu_ns)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         self.conn.prepare_cached(sql)?.execute(params![
             done.job.as_bytes(),
             progress.next_seq as i64,
@@ -133,6 +141,9 @@ impl Writer {
             done.pid,
             done.outcomes.as_bytes(),
             &done.lines[..],
+            done.outcomes.failed(),
+            done.busy_ns as i64,
+            done.cpu_ns as i64,
         ])?;
         Ok(())
     }
@@ -171,8 +182,12 @@ impl Writer {
                 Requeue::Alone => (attempt, true),
                 Requeue::Charged => (attempt + 1, true),
             };
-            let sql = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, ?4, ?5)";
-            let values = params![release.job.as_bytes(), release.first as i64, release.count, attempt, alone];
+            let sql = "INSERT INTO retries (job, first, count, attempt, alone, not_before)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let not_before =
+                if release.delay.is_zero() { 0 } else { now.0 + release.delay.as_micros() as i64 };
+            let (job, first) = (release.job.as_bytes(), release.first as i64);
+            let values = params![job, first, release.count, attempt, alone, not_before];
             self.conn.prepare_cached(sql)?.execute(values)?;
         }
         self.save(release.job, progress, now)

@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch as channel};
 
 use super::watch::Watches;
 use super::{
-    Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, NewJob, Order, Receipt, Release, RunnableJob,
-    Store, StoreError, StoreResult,
+    Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, NewJob, Order,
+    Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 use writer::{Urgency, Writer, WriterHandle};
@@ -210,5 +211,21 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: JobId) -> StoreResult<Deleted> {
         self.writer.write(Urgency::Now, move |w| w.delete(id)).await
+    }
+
+    async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt> {
+        self.writer.write(Urgency::Now, move |w| w.fail_unleased(id, &error, now)).await
+    }
+
+    async fn retry_failed(&self, id: JobId) -> StoreResult<Retried> {
+        self.writer.write(Urgency::Now, move |w| w.retry_failed(id)).await
+    }
+
+    async fn append_logs(&self, id: JobId, entries: Vec<LogEntry>) -> StoreResult<()> {
+        self.writer.write(Urgency::Relaxed, move |w| w.append_logs(id, &entries)).await
+    }
+
+    async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
+        self.read(move |conn| read::logs(conn, id, filter)).await
     }
 }

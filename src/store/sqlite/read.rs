@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params, params_from_i
 
 use super::rows;
 use crate::model::job::WorkerShare;
-use crate::model::segment::ResultBody;
+use crate::model::segment::{ResultBody, Used};
 use crate::model::{Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally, Timestamp};
-use crate::store::{JobFilter, Order, RunnableJob};
+use crate::store::{JobFilter, LogEntry, LogFilter, LogPage, Order, RunnableJob};
 
 /// One answer holds about so many bytes of results.
 const PAGE_BYTES: usize = 1 << 17;
@@ -103,14 +103,14 @@ pub(super) fn results(
     limit: u64,
 ) -> Result<Vec<ResultSegment>> {
     // The column that the order runs by, and the value in it of the first result wanted.
-    let (column, from) = match order {
-        Order::Completion => ("first_seq", after.saturating_add(1)),
-        Order::Input => ("first_index", after),
+    let (column, condition, from) = match order {
+        Order::Completion => ("first_seq", "", after.saturating_add(1)),
+        Order::Input => ("first_index", "AND superseded = 0", after),
     };
     let sql = format!(
-        "SELECT first_seq, first_index, count, attempt, worker, pid, outcomes, lines FROM results
-         WHERE job = ?1 AND {column} >= coalesce(
-             (SELECT max({column}) FROM results WHERE job = ?1 AND {column} <= ?2), ?2)
+        "SELECT {SEGMENT} FROM results
+         WHERE job = ?1 {condition} AND {column} >= coalesce(
+             (SELECT max({column}) FROM results WHERE job = ?1 {condition} AND {column} <= ?2), ?2)
          ORDER BY {column}"
     );
     let mut select = conn.prepare_cached(&sql)?;
@@ -138,18 +138,51 @@ pub(super) fn results(
     Ok(segments)
 }
 
-fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
-    let body = match row.get::<_, Option<String>>(4)? {
-        Some(worker) => ResultBody::Ran {
+/// The columns of a result segment, as [`read_segment`] wants them.
+pub(super) const SEGMENT: &str =
+    "first_seq, first_index, count, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns";
+
+pub(super) fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
+    let lines = row.get::<_, Option<Vec<u8>>>(7)?.map(Bytes::from);
+    let body = match (row.get::<_, Option<String>>(4)?, lines) {
+        (Some(worker), lines) => ResultBody::Ran {
             worker,
             pid: row.get(5)?,
             outcomes: Outcomes::from_bytes(row.get(6)?),
-            lines: Bytes::from(row.get::<_, Vec<u8>>(7)?),
+            lines: lines.unwrap_or_default(),
+            used: Used { busy_ns: rows::u64(row, 8)?, cpu_ns: rows::u64(row, 9)? },
         },
-        None => ResultBody::Cancelled,
+        (None, Some(error)) => ResultBody::NotRun { error },
+        (None, None) => ResultBody::Cancelled,
     };
     let (first_seq, first_index, count) = (rows::u64(row, 0)?, rows::u64(row, 1)?, rows::u64(row, 2)?);
     Ok(ResultSegment { first_seq, first_index, count, attempt: row.get(3)?, body })
+}
+
+pub(super) fn logs(conn: &Connection, id: JobId, filter: LogFilter) -> Result<LogPage> {
+    let sql = "SELECT dropped_log_bytes FROM jobs WHERE id = ?1";
+    let dropped = conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0)).optional()?;
+    let sql = "SELECT seq, at, task, attempt, worker, pid, stream, text, dropped_bytes FROM logs
+               WHERE job = ?1 AND seq > ?2 AND (?3 IS NULL OR task = ?3) ORDER BY seq LIMIT ?4";
+    let after = i64::try_from(filter.after).unwrap_or(i64::MAX);
+    let index = filter.index.map(|index| i64::try_from(index).unwrap_or(i64::MAX));
+    let values = params![id.as_bytes(), after, index, filter.limit];
+    let entries = conn.prepare_cached(sql)?.query_map(values, read_log)?.collect::<Result<_>>()?;
+    Ok(LogPage { entries, dropped_bytes: dropped.unwrap_or(0) })
+}
+
+fn read_log(row: &Row<'_>) -> Result<LogEntry> {
+    Ok(LogEntry {
+        seq: rows::u64(row, 0)?,
+        at: Timestamp(row.get(1)?),
+        index: rows::u64(row, 2)?,
+        attempt: row.get(3)?,
+        worker: row.get(4)?,
+        pid: row.get(5)?,
+        stream: row.get(6)?,
+        text: row.get(7)?,
+        dropped_bytes: rows::u64(row, 8)?,
+    })
 }
 
 pub(super) fn runnable(

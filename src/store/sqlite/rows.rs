@@ -76,11 +76,29 @@ pub(super) fn insert_cancelled(
     count: u64,
     progress: &mut Progress,
 ) -> Result<()> {
-    let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt) VALUES (?1, ?2, ?3, ?4, 0)";
+    let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, failed) VALUES (?1, ?2, ?3, ?4, 0, 0)";
     let values = params![job.as_bytes(), progress.next_seq as i64, first as i64, count as i64];
     conn.prepare_cached(sql)?.execute(values)?;
     progress.next_seq += count;
     progress.tally.cancelled += count;
+    Ok(())
+}
+
+/// Adds a segment of tasks that failed without having run.
+pub(super) fn insert_not_run(
+    conn: &Connection,
+    job: JobId,
+    first: u64,
+    count: u64,
+    error: &[u8],
+    progress: &mut Progress,
+) -> Result<()> {
+    let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, failed, lines)
+               VALUES (?1, ?2, ?3, ?4, 0, ?4, ?5)";
+    let values = params![job.as_bytes(), progress.next_seq as i64, first as i64, count as i64, error];
+    conn.prepare_cached(sql)?.execute(values)?;
+    progress.next_seq += count;
+    progress.tally.failed += count;
     Ok(())
 }
 

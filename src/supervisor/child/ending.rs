@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::{TaskError, Verdict};
 use crate::pool::blame::Fault;
 use crate::sys::signal_name;
+use crate::units::show_size;
 
 /// How much of a worker's last words goes into an error, in bytes.
 const LAST_WORDS_BYTES: usize = 4096;
@@ -22,6 +23,27 @@ pub(super) enum Cause {
     BadOutput(String),
     /// It wrote a message that is too long.
     TooLong(String),
+    /// It and all below it held more memory than they may; `limit` is unknown where the kernel killed it.
+    Oom {
+        /// How much they held when it was last looked up, in bytes.
+        held: u64,
+        /// How much they may hold, in bytes.
+        limit: Option<u64>,
+    },
+    /// It used no CPU time for so long.
+    Hang(Duration),
+}
+
+impl Cause {
+    /// Whether an answer that comes after it is too late.
+    pub(super) fn ends_answers(&self) -> bool {
+        match self {
+            Self::Asked | Self::NotReady => false,
+            Self::Timeout(_) | Self::BadOutput(_) | Self::TooLong(_) | Self::Oom { .. } | Self::Hang(_) => {
+                true
+            }
+        }
+    }
 }
 
 impl From<crate::protocol::LineTooLong> for Cause {
@@ -65,8 +87,7 @@ impl Ending {
     pub(super) fn fault(&self, cause: Option<&Cause>) -> Fault {
         match (cause, self) {
             (Some(Cause::Asked | Cause::NotReady), _) | (None, Self::NotStarted(_)) => Fault::Ours,
-            (Some(Cause::Timeout(_) | Cause::BadOutput(_) | Cause::TooLong(_)), _)
-            | (None, Self::Exited(_) | Self::Killed(_) | Self::Lost) => Fault::Task,
+            (Some(_), _) | (None, Self::Exited(_) | Self::Killed(_) | Self::Lost) => Fault::Task,
         }
     }
 
@@ -78,6 +99,10 @@ impl Ending {
             }
             Some(Cause::BadOutput(why)) => (Verdict::BadOutput, why.clone()),
             Some(Cause::TooLong(why)) => (Verdict::OutputTooLarge, why.clone()),
+            Some(Cause::Oom { held, limit }) => (Verdict::Oom, oom(*held, *limit)),
+            Some(Cause::Hang(most)) => {
+                (Verdict::Hang, format!("hang: no CPU time for {} s", most.as_secs_f64()))
+            }
             Some(Cause::Asked | Cause::NotReady) => (Verdict::Interrupted, self.message()),
             None => (Verdict::Crash, self.message()),
         };
@@ -90,9 +115,18 @@ impl Ending {
         let why = match cause {
             Some(Cause::NotReady) => "it did not say that it was ready in time".into(),
             Some(Cause::BadOutput(why) | Cause::TooLong(why)) => why.clone(),
-            Some(Cause::Asked | Cause::Timeout(_)) | None => self.message(),
+            Some(Cause::Oom { held, limit }) => oom(*held, *limit),
+            Some(Cause::Asked | Cause::Timeout(_) | Cause::Hang(_)) | None => self.message(),
         };
         last_words(stderr).map_or_else(|| why.clone(), |words| format!("{why}; its last words: {words}"))
+    }
+}
+
+fn oom(held: u64, limit: Option<u64>) -> String {
+    let held = show_size(held);
+    match limit {
+        Some(limit) => format!("oom: {held} of {}", show_size(limit)),
+        None => format!("oom: killed by the kernel, which was out of memory; the worker held {held}"),
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::model::WorkerName;
+use crate::model::{Timestamp, WorkerName};
+use crate::supervisor::WorkerLimits;
 use crate::sys::{guard, pass_fds};
 
 /// Pipes of this size take most chunks in one write.
@@ -34,6 +35,10 @@ pub(in crate::supervisor) struct Launch {
     pub(in crate::supervisor) start_timeout: Duration,
     /// How long it has from being asked to end to being killed.
     pub(in crate::supervisor) grace: Duration,
+    /// What it and all below it may use.
+    pub(in crate::supervisor) limits: WorkerLimits,
+    /// The wall clock, for what it prints.
+    pub(in crate::supervisor) now: fn() -> Timestamp,
 }
 
 impl Launch {

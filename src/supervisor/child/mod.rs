@@ -5,7 +5,9 @@
 
 mod ending;
 mod launch;
+mod logs;
 mod process;
+mod watch;
 mod work;
 
 use std::io;
@@ -17,16 +19,19 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
-use crate::model::LeaseId;
 use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
+use crate::model::{JobId, LeaseId, Timestamp};
 use crate::pool::WorkerId;
+use crate::protocol::frames::{Log, Progress as TaskProgress};
 use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR, Tail};
-use crate::store::{Chunk, Completion, Release};
+use crate::store::{Chunk, Completion, LogEntry, Release};
 use crate::sys;
 use crate::sys::guard::{KILL, Report, TERMINATE};
 use ending::{Cause, Ending};
 pub(super) use launch::Launch;
+use logs::{Logs, Pieces};
 use process::Process;
+use watch::{Seen, Watch};
 use work::Work;
 
 const READ_BYTES: usize = 1 << 18;
@@ -41,6 +46,8 @@ pub(super) struct Assignment {
     pub(super) chunk: Chunk,
     pub(super) timeout: Option<Duration>,
     pub(super) max_attempts: u32,
+    /// How long a failed task waits for its second attempt; for later ones, longer.
+    pub(super) retry_backoff: Duration,
 }
 
 /// What the pool wants of a worker.
@@ -72,6 +79,12 @@ pub(super) enum Event {
     Ready,
     /// It answered the next tasks of its first chunk, after so long at work on them.
     Answered { settlement: Settlement, count: u32, elapsed: Duration },
+    /// Its tasks have printed this.
+    Printed { job: JobId, entries: Vec<LogEntry> },
+    /// Its task is so far.
+    Progress(TaskProgress),
+    /// It should get no more work: it is old, or holds much memory.
+    Worn,
     /// It returned the last tasks of its first chunk unstarted.
     Returned { release: Release },
     /// It has ended; this is to become of what it had, and if it never was ready, why.
@@ -161,6 +174,16 @@ struct Child<'a> {
     process: Process,
     answers: LineSplitter,
     last_words: Tail,
+    stderr: Pieces,
+    stray: Pieces,
+    logs: Logs,
+    progress: Option<TaskProgress>,
+    watch: Watch,
+    now: fn() -> Timestamp,
+    /// How often the kernel had killed for want of memory when it started.
+    oom_kills: Option<u64>,
+    /// When it closed its stdout.
+    mute_since: Option<Instant>,
     work: Work,
     phase: Phase,
     grace: Duration,
@@ -178,14 +201,23 @@ impl<'a> Child<'a> {
         wake: Arc<OwnedFd>,
         tell: &'a Tell,
     ) -> io::Result<Self> {
+        let process = Process::new(launch.start()?)?;
         Ok(Self {
             tell,
             incoming,
             wake,
-            process: Process::new(launch.start()?)?,
+            watch: Watch::new(launch.limits, process.guard_pid(), Instant::now()),
+            process,
+            stderr: Pieces::default(),
+            stray: Pieces::default(),
+            logs: Logs::default(),
+            progress: None,
+            now: launch.now,
+            oom_kills: sys::proc::oom_kills(),
+            mute_since: None,
             answers: LineSplitter::new(MAX_MESSAGE_BYTES),
             last_words: Tail::new(STDERR_TAIL_BYTES),
-            work: Work::new(launch.name.to_string()),
+            work: Work::new(launch.name.to_string(), launch.limits.max_output_bytes),
             phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
             grace: launch.grace,
             was_ready: false,
@@ -221,6 +253,8 @@ impl<'a> Child<'a> {
             && let Some(count) = self.process.read_stderr(buffer)?
         {
             self.last_words.push(&buffer[..count]);
+            let (text, dropped) = self.stderr.feed(&buffer[..count]);
+            self.print("stderr", &text, dropped);
         }
         if happened.control {
             self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
@@ -232,10 +266,65 @@ impl<'a> Child<'a> {
             self.process.write()?;
         }
         self.finish_when_written();
-        self.keep_time(Instant::now())
+        let now = Instant::now();
+        if self.logs.due().is_some_and(|at| at <= now) {
+            self.pass_on_logs();
+        }
+        self.mind_silence(now);
+        self.look_after(now);
+        self.keep_time(now)
+    }
+
+    /// Has what its tasks print passed on soon.
+    fn print(&mut self, stream: &str, text: &str, dropped: u64) {
+        if let Some(by) = self.work.at_work() {
+            self.logs.push(by, stream, text, dropped, (Instant::now(), (self.now)()));
+        }
+    }
+
+    fn pass_on_logs(&mut self) {
+        for (job, entries) in self.logs.take(&self.work.worker, self.work.pid) {
+            self.tell.say(Event::Printed { job, entries });
+        }
+        if let Some(progress) = self.progress.take() {
+            self.tell.say(Event::Progress(progress));
+        }
+    }
+
+    /// A worker that has closed its stdout and lives on can answer nothing any more.
+    fn mind_silence(&mut self, now: Instant) {
+        if self.process.has_stdout() || self.ending.is_some() {
+            return;
+        }
+        let since = *self.mute_since.get_or_insert(now);
+        if now >= since + DRAIN_FOR {
+            self.terminate(Cause::BadOutput(
+                "it closed its stdout and went on, and could answer no more".into(),
+            ));
+        }
+    }
+
+    /// Keeps an eye on what it uses.
+    fn look_after(&mut self, now: Instant) {
+        if self.phase != Phase::Up || self.watch.next_look(!self.work.is_empty()).is_none_or(|at| at > now) {
+            return;
+        }
+        match self.watch.look(self.work.at_work_since(), now) {
+            Seen::Fine => {}
+            Seen::Worn => self.tell.say(Event::Worn),
+            Seen::Over(cause @ Cause::Oom { .. }) => self.end(cause, Duration::ZERO),
+            Seen::Over(cause) => self.terminate(cause),
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
+        let look = self.watch.next_look(!self.work.is_empty()).filter(|_| self.phase == Phase::Up);
+        let silent = self.mute_since.filter(|_| self.ending.is_none()).map(|since| since + DRAIN_FOR);
+        let phase = self.phase_deadline();
+        [look, silent, phase, self.logs.due()].into_iter().flatten().min()
+    }
+
+    fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Starting { until } => Some(until),
             Phase::Up | Phase::Finishing => self.work.deadline().into_iter().chain(self.work.slow_at()).min(),
@@ -245,7 +334,7 @@ impl<'a> Child<'a> {
     }
 
     fn keep_time(&mut self, now: Instant) -> io::Result<()> {
-        if self.deadline().is_none_or(|at| at > now) {
+        if self.phase_deadline().is_none_or(|at| at > now) {
             return Ok(());
         }
         match &mut self.phase {
@@ -324,11 +413,15 @@ impl<'a> Child<'a> {
     /// A line of stdout: what stands before a record separator is a stray print, what follows is a message.
     fn take_line(&mut self, line: &[u8]) -> Result<(), Cause> {
         let Some(at) = memchr::memchr(RECORD_SEPARATOR, line) else {
-            self.last_words.push(line);
-            self.last_words.push(b"\n");
+            self.stray_print(line);
             return Ok(());
         };
-        self.last_words.push(&line[..at]);
+        if at > 0 {
+            self.stray_print(&line[..at]);
+        }
+        if self.cause.as_ref().is_some_and(Cause::ends_answers) {
+            return Ok(());
+        }
         match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
             Answer::Ready { protocol: PROTOCOL_VERSION, take_back } => {
                 self.work.returns = take_back;
@@ -338,8 +431,15 @@ impl<'a> Child<'a> {
             Answer::Ready { protocol, .. } => Err(Cause::BadOutput(format!(
                 "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
             ))),
-            Answer::Done(done) => self.work.done(&done).map_err(Cause::BadOutput),
-            Answer::Failed(failed) => self.work.failed(&failed).map_err(Cause::BadOutput),
+            // What was printed before belongs to tasks that are answered.
+            Answer::Done(done) => {
+                self.last_words.take();
+                self.work.done(&done).map_err(Cause::BadOutput)
+            }
+            Answer::Failed(failed) => {
+                self.last_words.take();
+                self.work.failed(&failed).map_err(Cause::BadOutput)
+            }
             Answer::Returned { index } => {
                 self.settle();
                 if let Some(release) = self.work.returned(index).map_err(Cause::BadOutput)? {
@@ -349,9 +449,30 @@ impl<'a> Child<'a> {
             }
             Answer::Log(log) => {
                 self.last_words.push(log.text.as_bytes());
+                self.take_log(&log);
                 Ok(())
             }
-            Answer::Progress(_) => Ok(()),
+            Answer::Progress(progress) => {
+                self.progress = Some(progress);
+                self.logs.wake(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    fn stray_print(&mut self, line: &[u8]) {
+        self.last_words.push(line);
+        self.last_words.push(b"\n");
+        let (text, dropped) = self.stray.feed(&[line, b"\n"].concat());
+        self.print("stdout", &text, dropped);
+    }
+
+    fn take_log(&mut self, log: &Log<'_>) {
+        let by = log.index.map_or_else(|| self.work.at_work(), |index| self.work.attempt_at(index));
+        if let Some(by) = by {
+            let text =
+                if log.text.ends_with('\n') { log.text.to_string() } else { format!("{}\n", log.text) };
+            self.logs.push(by, &log.stream, &text, log.dropped_bytes, (Instant::now(), (self.now)()));
         }
     }
 
@@ -384,10 +505,23 @@ impl<'a> Child<'a> {
         self.phase = Phase::Ended { leave_at: Instant::now() + DRAIN_FOR };
     }
 
+    /// A worker that the kernel killed for want of memory is told from one that someone else killed.
+    fn blame_the_kernel(&mut self) {
+        let killed = self.ending == Some(Ending::Killed(libc::SIGKILL)) && self.cause.is_none();
+        if killed && sys::proc::oom_kills() > self.oom_kills {
+            let held = self.work.max_rss_bytes().max(self.watch.most_held);
+            self.cause = Some(Cause::Oom { held, limit: None });
+        }
+    }
+
     /// The process is gone, and its pipes are empty: what it left unanswered is judged.
     fn conclude(&mut self) {
         self.process.reap();
+        let rest = self.stderr.finish();
+        self.print("stderr", &rest, 0);
         self.settle();
+        self.pass_on_logs();
+        self.blame_the_kernel();
         let cause = self.cause.take();
         let ending = self.ending.take().unwrap_or(Ending::Lost);
         if ending == Ending::Lost {

@@ -63,6 +63,15 @@ impl Process {
         self.stdout.is_some() || self.stderr.is_some()
     }
 
+    /// Whether the worker can still answer.
+    pub(super) fn has_stdout(&self) -> bool {
+        self.stdout.is_some()
+    }
+
+    pub(super) fn guard_pid(&self) -> u32 {
+        self.guard.id()
+    }
+
     /// Reads no more.
     pub(super) fn leave(&mut self) {
         (self.stdout, self.stderr) = (None, None);

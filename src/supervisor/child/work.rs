@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
+use super::logs::Attempt;
 use super::{Assignment, Settlement};
-use crate::model::{Outcomes, TaskError};
-use crate::pool::blame::{Blame, judge, retries};
+use crate::model::{Outcomes, TaskError, Verdict};
+use crate::pool::blame::{Blame, backoff, judge, retries};
 use crate::protocol::{Done, Failed, Request, Run, Usage, json};
 use crate::store::{Chunk, Completion, Release, Requeue};
 use crate::sys;
@@ -21,6 +22,7 @@ const RSS_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Work {
     pub(super) worker: String,
     pub(super) pid: u32,
+    max_output_bytes: u64,
     /// Whether it returns what it has not started when it is asked.
     pub(super) returns: bool,
     chunks: VecDeque<Progress>,
@@ -60,7 +62,18 @@ impl Progress {
 
     fn release(&self, first: u64, count: u32, how: Requeue) -> Release {
         let Chunk { lease, job, .. } = self.assignment.chunk;
-        Release { lease, job, first, count, how }
+        let delay = match how {
+            Requeue::Charged => self.backoff(first),
+            Requeue::AsBefore | Requeue::Alone => Duration::ZERO,
+        };
+        Release { lease, job, first, count, how, delay }
+    }
+
+    /// How long a task waits for its next attempt.
+    fn backoff(&self, index: u64) -> Duration {
+        let Assignment { chunk, retry_backoff, .. } = &self.assignment;
+        let seed = chunk.job.0.as_u64_pair().1.wrapping_add(index);
+        backoff(*retry_backoff, chunk.attempt, seed)
     }
 }
 
@@ -81,9 +94,10 @@ impl Answers {
 }
 
 impl Work {
-    pub(super) fn new(worker: String) -> Self {
+    pub(super) fn new(worker: String, max_output_bytes: u64) -> Self {
         Self {
             worker,
+            max_output_bytes,
             pid: 0,
             returns: false,
             chunks: VecDeque::new(),
@@ -104,6 +118,28 @@ impl Work {
         let chunk = &assignment.chunk;
         Run::encode(outgoing, chunk.job, chunk.first, chunk.attempt, &chunk.inputs);
         self.chunks.push_back(Progress { next: chunk.first, asked_back: false, assignment });
+    }
+
+    /// Which task is at work, as far as one can tell from outside: the first without an answer.
+    pub(super) fn at_work(&self) -> Option<Attempt> {
+        self.chunks.front().and_then(|chunk| self.attempt_at(chunk.next))
+    }
+
+    /// The attempt at this task, if it is one of its own.
+    pub(super) fn attempt_at(&self, index: u64) -> Option<Attempt> {
+        let chunk = self.chunks.iter().find(|chunk| (chunk.first()..chunk.end()).contains(&index))?;
+        let Chunk { job, attempt, .. } = chunk.assignment.chunk;
+        Some(Attempt { job, index, attempt })
+    }
+
+    /// Since when the task at work has run.
+    pub(super) fn at_work_since(&self) -> Option<Instant> {
+        (!self.is_empty()).then_some(self.since)
+    }
+
+    /// The most memory that it was seen to hold, in bytes.
+    pub(super) fn max_rss_bytes(&self) -> u64 {
+        self.rss.0
     }
 
     /// Whether it has nothing to do.
@@ -166,7 +202,15 @@ impl Work {
         let unmeasured = self.since.elapsed().as_nanos() as u64 / (done.outputs.len() as u64).max(1);
         for (at, output) in done.outputs.iter().enumerate() {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
-            self.answers.push(ns, false, output.get().as_bytes());
+            let output = output.get().as_bytes();
+            if output.len() as u64 > self.max_output_bytes {
+                let message =
+                    format!("its output has {} bytes; it may have {}", output.len(), self.max_output_bytes);
+                let error = TaskError::new(Verdict::OutputTooLarge, message);
+                self.answers.push(ns, true, &error.to_line());
+            } else {
+                self.answers.push(ns, false, output);
+            }
         }
         self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
