@@ -189,7 +189,7 @@ fn declared(function: &Function) -> WorkerCommand {
 
 /// A clean environment, and what the operator adds. Libraries with thread pools of their own get one thread each, as
 /// there is a worker for each CPU already.
-fn environment(pass: &[String], set: &BTreeMap<String, String>) -> BTreeMap<String, OsString> {
+pub(crate) fn environment(pass: &[String], set: &BTreeMap<String, String>) -> BTreeMap<String, OsString> {
     let threads = ONE_THREAD.iter().map(|name| ((*name).to_owned(), "1".into()));
     let names = PASSED_ENV.iter().copied().chain(pass.iter().map(String::as_str));
     let passed = names.filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)));

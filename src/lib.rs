@@ -8,12 +8,13 @@
 //! - [`pool`]: the decisions of one node, pure.
 //! - [`store`]: the truth.
 //! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol;
-//!   [`adapter`]: that side for programs that do not speak it.
+//!   [`adapter`]: that side for programs that do not speak it; [`check`]: does a worker hold it?
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
 //!   [`units`]: durations and sizes.
 
 pub mod adapter;
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod functions;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("nearest", &[]),
     ("sys", &[]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("functions", &["model", "protocol", "worker"]),
     ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry", "units"]),
     ("adapter", &["model", "protocol", "sys", "worker"]),
+    ("check", &["adapter", "model", "protocol", "sys"]),
     ("units", &[]),
     ("config", &["adapter", "functions", "model", "nearest", "sys", "units"]),
     ("telemetry", &["config"]),

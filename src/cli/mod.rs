@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod check_worker;
 mod client;
 mod demo;
 mod serve;
@@ -22,6 +23,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
+    /// Check that a program is a worker: what holds of the protocol, and how fast it is
+    CheckWorker(check_worker::Arguments),
 }
 
 /// Does what the arguments say.
@@ -29,6 +32,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::CheckWorker(arguments) => check_worker::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
