@@ -76,9 +76,12 @@ impl Lines {
             if program.has_ended() {
                 return Ok(Err(ended(program)));
             }
+            let seen = program.output.len();
             program.turn(&self.host, LOOK_EVERY)?;
             program.log(index, answers, false)?;
-            waits = if program.output.is_empty() && program.waits_for_input() { waits + 1 } else { 0 };
+            // What is there may be a part of a line that its buffer could not hold.
+            let is_still = program.output.len() == seen;
+            waits = if is_still && program.waits_for_input() { waits + 1 } else { 0 };
             if waits == LOOKS {
                 return self.diagnose(program).map(Err);
             }
@@ -87,6 +90,7 @@ impl Lines {
 
     /// It has taken its input, waits for more, and gave no line. Does it when its input ends?
     fn diagnose(&self, program: &mut Program) -> io::Result<Failure> {
+        let seen = program.output.len();
         program.close_stdin()?;
         for _ in 0..LAST_CHANCE {
             if program.has_ended() {
@@ -94,7 +98,7 @@ impl Lines {
             }
             program.turn(&self.host, LOOK_EVERY)?;
         }
-        let message = if program.output.is_empty() {
+        let message = if program.output.len() == seen {
             "it read its input, gave no line, and waited for more; a function in lines mode answers every line with one"
         } else {
             "it gave its line only when its input ended: its output is buffered; flush it after every line \

@@ -66,7 +66,7 @@ pub enum Event {
     Returned {
         /// The worker.
         worker: WorkerId,
-        /// The lease; of its first one, a worker keeps at least the task it is at.
+        /// The lease; of one that it has begun, a worker keeps at least the task it is at.
         lease: LeaseId,
         /// How many tasks.
         count: u32,
@@ -253,8 +253,9 @@ impl Pool {
             Event::Answered { worker, count, elapsed } => self.answered(worker, count, elapsed),
             Event::Returned { worker, lease, count } => {
                 self.unsettled += 1;
-                if let Some(worker) = self.workers.get_mut(worker) {
-                    worker.returned(lease, count);
+                let returned = self.workers.get_mut(worker).and_then(|worker| worker.returned(lease, count));
+                if let Some((job, true)) = returned {
+                    self.jobs.leave(job);
                 }
             }
             Event::Gone { worker, settled } => self.gone(worker, &settled, now),

@@ -76,25 +76,36 @@ impl Worker {
             first.count = first.count.saturating_sub(count);
         }
         leases.pop_front_if(|first| first.count == 0);
-        let finished = leases.is_empty();
-        if finished {
-            let ending = matches!(self.state, WorkerState::Ending { .. });
-            self.state = if ending { WorkerState::Ending { last: None } } else { WorkerState::Idle };
-        }
-        Some((job, finished))
+        Some((job, self.rest_if_done()))
     }
 
-    /// Notes that a lease ends so many tasks earlier.
-    pub(super) fn returned(&mut self, id: LeaseId, count: u32) {
-        let (WorkerState::Busy { leases, .. } | WorkerState::Ending { last: Some((_, leases)) }) =
+    /// Whether it has no lease any more.
+    fn rest_if_done(&mut self) -> bool {
+        let (next, leases) = match &self.state {
+            WorkerState::Busy { leases, .. } => (WorkerState::Idle, leases),
+            WorkerState::Ending { last: Some((_, leases)) } => (WorkerState::Ending { last: None }, leases),
+            WorkerState::Starting | WorkerState::Idle | WorkerState::Ending { last: None } => return false,
+        };
+        let finished = leases.is_empty();
+        if finished {
+            self.state = next;
+        }
+        finished
+    }
+
+    /// Notes that a lease ends so many tasks earlier; gives the job, and whether it has nothing more to do.
+    pub(super) fn returned(&mut self, id: LeaseId, count: u32) -> Option<(JobId, bool)> {
+        let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
             &mut self.state
         else {
-            return;
+            return None;
         };
+        let job = *job;
         for lease in leases.iter_mut().filter(|lease| lease.id == id) {
             lease.count = lease.count.saturating_sub(count);
         }
         leases.retain(|lease| lease.count > 0);
+        Some((job, self.rest_if_done()))
     }
 
     /// Whether it may take this lease as well.

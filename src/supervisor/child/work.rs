@@ -181,13 +181,15 @@ impl Work {
             return Err(format!("it returned its tasks from {index} on, which were not asked for"));
         };
         let progress = &mut self.chunks[at];
-        if at == 0 && index <= progress.next {
+        // Of a chunk that it has begun it keeps the task that it is at.
+        let begun = progress.next > progress.first();
+        if index < progress.next || begun && index == progress.next {
             return Err(format!("it returned task {index}, which it is at"));
         }
         let count = (progress.end() - index) as u32;
         progress.assignment.chunk.count -= count;
         let release = progress.release(index, count, Requeue::AsBefore);
-        if progress.left() == 0 && at > 0 {
+        if progress.left() == 0 {
             self.chunks.remove(at);
         }
         Ok(Some(release).filter(|release| release.count > 0))
