@@ -41,7 +41,7 @@ pub fn retries(retryable: bool, attempt: u32, max_attempts: u32) -> bool {
 }
 
 /// No task waits longer for its next attempt.
-const MOST_BACKOFF: Duration = Duration::from_mins(60);
+const MOST_BACKOFF: Duration = Duration::from_hours(1);
 
 /// How long a task waits for the attempt behind this one: twice as long each time, less a part by chance, so that
 /// tasks that failed together are not tried together. The chance is drawn from `seed`, the same for the same task.

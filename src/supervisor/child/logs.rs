@@ -16,7 +16,7 @@ const MOST_A_LINE: usize = 8 * 1024;
 
 /// Which attempt at which task prints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Attempt {
+pub(super) struct TaskRun {
     pub(super) job: JobId,
     pub(super) index: u64,
     pub(super) attempt: u32,
@@ -24,7 +24,7 @@ pub(super) struct Attempt {
 
 #[derive(Debug)]
 struct Printed {
-    by: Attempt,
+    by: TaskRun,
     at: Timestamp,
     stream: String,
     text: String,
@@ -38,14 +38,14 @@ pub(super) struct Logs {
     bytes: usize,
     due: Option<Instant>,
     /// How much of which attempt has been passed on.
-    passed: Option<(Attempt, usize)>,
+    passed: Option<(TaskRun, usize)>,
 }
 
 impl Logs {
     /// Takes in text.
     pub(super) fn push(
         &mut self,
-        by: Attempt,
+        by: TaskRun,
         stream: &str,
         text: &str,
         dropped: u64,
@@ -61,17 +61,17 @@ impl Logs {
             self.due.get_or_insert(now.0 + GATHER);
         }
         self.bytes += text.len();
-        match self.printed.back_mut().filter(|last| last.by == by && last.stream == stream && dropped == 0) {
-            Some(last) => last.text.push_str(text),
-            None => {
-                let (stream, text) = (stream.to_owned(), text.to_owned());
-                self.printed.push_back(Printed { by, at: now.1, stream, text, dropped });
-            }
+        let last = self.printed.back_mut();
+        if let Some(last) = last.filter(|last| last.by == by && last.stream == stream && dropped == 0) {
+            last.text.push_str(text);
+        } else {
+            let (stream, text) = (stream.to_owned(), text.to_owned());
+            self.printed.push_back(Printed { by, at: now.1, stream, text, dropped });
         }
         self.drop_oldest();
     }
 
-    fn is_full(&self, by: Attempt) -> bool {
+    fn is_full(&self, by: TaskRun) -> bool {
         self.passed.is_some_and(|(its, bytes)| its == by && bytes >= MOST_A_TASK)
     }
 
@@ -112,7 +112,7 @@ impl Logs {
             if let Some((_, bytes)) = self.passed.as_mut().filter(|(its, _)| *its == by) {
                 *bytes += text.len();
             }
-            let Attempt { job, index, attempt } = by;
+            let TaskRun { job, index, attempt } = by;
             let (worker, dropped_bytes) = (worker.to_owned(), dropped);
             let entry = LogEntry { seq: 0, at, index, attempt, worker, pid, stream, text, dropped_bytes };
             match jobs.last_mut().filter(|(its, _)| *its == job) {
@@ -155,8 +155,8 @@ impl Pieces {
 mod tests {
     use super::*;
 
-    fn attempt(index: u64) -> Attempt {
-        Attempt { job: JobId::from_bytes([1; 16]), index, attempt: 1 }
+    fn attempt(index: u64) -> TaskRun {
+        TaskRun { job: JobId::from_bytes([1; 16]), index, attempt: 1 }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
-use super::logs::Attempt;
+use super::logs::TaskRun;
 use super::{Assignment, Settlement};
 use crate::model::{Outcomes, TaskError, Verdict};
 use crate::pool::blame::{Blame, backoff, judge, retries};
@@ -121,15 +121,15 @@ impl Work {
     }
 
     /// Which task is at work, as far as one can tell from outside: the first without an answer.
-    pub(super) fn at_work(&self) -> Option<Attempt> {
+    pub(super) fn at_work(&self) -> Option<TaskRun> {
         self.chunks.front().and_then(|chunk| self.attempt_at(chunk.next))
     }
 
     /// The attempt at this task, if it is one of its own.
-    pub(super) fn attempt_at(&self, index: u64) -> Option<Attempt> {
+    pub(super) fn attempt_at(&self, index: u64) -> Option<TaskRun> {
         let chunk = self.chunks.iter().find(|chunk| (chunk.first()..chunk.end()).contains(&index))?;
         let Chunk { job, attempt, .. } = chunk.assignment.chunk;
-        Some(Attempt { job, index, attempt })
+        Some(TaskRun { job, index, attempt })
     }
 
     /// Since when the task at work has run.
