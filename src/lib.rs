@@ -10,7 +10,7 @@
 //! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol;
 //!   [`adapter`]: that side for programs that do not speak it; [`check`]: does a worker hold it?
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
-//!   [`units`]: durations and sizes.
+//!   [`units`]: durations and sizes; [`schema`]: JSON Schemas.
 
 pub mod adapter;
 pub mod app;
@@ -23,6 +23,7 @@ pub mod model;
 pub mod nearest;
 pub mod pool;
 pub mod protocol;
+pub mod schema;
 pub mod store;
 pub mod supervisor;
 pub mod sys;

@@ -5,8 +5,11 @@
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
-use common::Server;
-use serde_json::Value;
+use std::process::Command;
+
+use common::{Server, check, eventually};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn home_with(file: &str) -> (TempDir, String) {
@@ -65,4 +68,86 @@ fn fail_is_offered_only_when_enabled() {
     let server = Server::with(&["--enable-fail=false"]);
     let answer = server.post_json("/v1/jobs", r#"{"function": "fail", "inputs": [{"mode": "stdout"}]}"#);
     answer.problem(404, "unknown-function");
+}
+
+/// A server with these declarations, and the path of their file.
+fn server_with(file: &str) -> (Server, String) {
+    let (home, path) = home_with(file);
+    (Server::launch(home, &["--processes=2", "--config", &path], &[]).unwrap(), path)
+}
+
+#[test]
+fn a_wrong_declaration_is_refused_with_its_line() {
+    let file = "processes = 2\n\n[functions.thumb]\ncommand = ['cat']\nmode = 'lines'\ntimeout = 'soon'\n";
+    let (_home, path) = home_with(file);
+    let checked =
+        Command::new(env!("CARGO_BIN_EXE_gristmill")).args(["check-config", "--config", &path]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(!checked.status.success());
+    for text in ["line 6", "[functions.thumb]", "timeout", "30s"] {
+        assert!(said.contains(text), "{said}");
+    }
+}
+
+#[test]
+fn a_right_configuration_is_told_and_a_missing_program_as_well() {
+    let check = |file: &str| {
+        let (_home, path) = home_with(file);
+        let binary = env!("CARGO_BIN_EXE_gristmill");
+        Command::new(binary).args(["check-config", "--config", &path]).output().unwrap()
+    };
+    let right = check("[functions.same]\ncommand = ['cat']\nmode = 'lines'\n");
+    assert!(right.status.success(), "{right:?}");
+    assert!(String::from_utf8(right.stdout).unwrap().contains("function same: mode lines, cat"));
+    let missing = check("[functions.same]\ncommand = ['/no/such/cat']\nmode = 'lines'\n");
+    assert!(!missing.status.success());
+    assert!(String::from_utf8(missing.stderr).unwrap().contains("/no/such/cat"));
+}
+
+#[test]
+fn declarations_are_read_again_at_a_hangup() {
+    let declare = |text: &str| {
+        format!("[functions.say]\ncommand = ['echo', '{text}']\nmode = 'exec'\noutput = 'text'\n")
+    };
+    let (server, path) = server_with(&declare("one"));
+    let says = |server: &Server| {
+        let job = server.map("say", &json!([1]));
+        job.succeeds();
+        job.results_text("fields=output")
+    };
+    assert_eq!(says(&server), "\"one\"\n");
+    std::fs::write(&path, "[functions.say]\ncommand = []").unwrap();
+    common::procs::signal(server.pid(), Signal::HUP);
+    server.wait_for_log("nothing has changed");
+    assert_eq!(says(&server), "\"one\"\n");
+    std::fs::write(&path, declare("two") + "[functions.more]\ncommand = ['cat']\nmode = 'lines'\n").unwrap();
+    common::procs::signal(server.pid(), Signal::HUP);
+    eventually("the new function", || {
+        check(server.get("/v1/functions").json(), |all| all.to_string().contains("\"more\""))
+    });
+    assert_eq!(says(&server), "\"two\"\n");
+    server.map("more", &json!([1, 2])).succeeds();
+}
+
+#[test]
+fn inputs_and_outputs_are_held_to_their_schemas() {
+    let (server, _) = server_with(
+        "[functions.half]\ncommand = ['jq', '-c', '--unbuffered', '.n / 2']\nmode = 'lines'\n\
+         input_schema = { type = 'object', required = ['n'], properties = { n = { type = 'number' } } }\n\
+         output_schema = { type = 'integer' }\n",
+    );
+    let inputs = r#"[{"n": 2}, {"n": "two"}]"#;
+    let answer = server.post_json("/v1/jobs", &format!(r#"{{"function": "half", "inputs": {inputs}}}"#));
+    let problem = answer.problem(422, "input-mismatch");
+    assert_eq!((&problem["index"], &problem["path"]), (&json!(1), &json!("/n")));
+    let answer = server.post_ndjson("/v1/jobs?function=half", "{\"n\": 2}\n\n{}\n");
+    assert_eq!(answer.problem(422, "input-mismatch")["index"], 1);
+    let job = server.map("half", &json!([{"n": 2}, {"n": 3}]));
+    assert_eq!(job.wait()["state"], "failed");
+    let results = job.by_input();
+    assert_eq!((&results[0]["output"], &results[1]["error"]["verdict"]), (&json!(1), &json!("bad_output")));
+    assert!(results[1]["error"]["message"].as_str().unwrap().contains("1.5"), "{:#}", results[1]);
+    let functions = server.get("/v1/functions").json();
+    assert!(functions.to_string().contains(r#""input_schema":{"#), "{functions:#}");
 }

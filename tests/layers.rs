@@ -7,21 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("nearest", &[]),
     ("sys", &[]),
     ("protocol", &["model"]),
     ("pool", &["model"]),
     ("store", &["model"]),
-    ("supervisor", &["model", "protocol", "pool", "store", "sys", "telemetry", "units"]),
+    ("supervisor", &["model", "protocol", "pool", "store", "schema", "sys", "telemetry", "units"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),
-    ("http", &["model", "protocol", "nearest", "store", "supervisor", "telemetry", "units"]),
+    ("http", &["model", "protocol", "nearest", "schema", "store", "supervisor", "telemetry", "units"]),
     ("adapter", &["model", "protocol", "sys", "worker"]),
     ("check", &["adapter", "model", "protocol", "sys"]),
+    ("schema", &[]),
     ("units", &[]),
-    ("config", &["adapter", "functions", "model", "nearest", "sys", "units"]),
+    ("config", &["adapter", "functions", "model", "nearest", "schema", "sys", "units"]),
     ("telemetry", &["config"]),
 ];
 const ABOVE_ALL: [&str; 4] = ["app", "cli", "main", "lib"];

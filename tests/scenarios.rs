@@ -81,7 +81,10 @@ fn a_batch_is_submitted_polled_and_read() {
     assert_eq!(job.results_text("order=input&fields=output"), format!("\"{SHA256_ABC}\"\n\"{SHA256_A}\"\n"));
     let first = &job.by_input()[0];
     let keys: Vec<_> = first.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["attempt", "duration_ms", "index", "output", "pid", "seq", "status", "worker"]);
+    assert_eq!(
+        keys,
+        ["attempt", "cpu_ms", "duration_ms", "index", "output", "pid", "seq", "status", "worker"]
+    );
     assert_eq!(
         (&first["index"], &first["status"], &first["attempt"]),
         (&json!(0), &json!("succeeded"), &json!(1))

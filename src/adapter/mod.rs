@@ -96,17 +96,20 @@ pub fn main(arguments: &[OsString]) -> io::Result<()> {
 
 /// Sees that there is such a program before any task needs it; one whose name an input gives is not known yet.
 fn find(program: &str) -> io::Result<()> {
-    let is_there = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = if program.contains('/') {
-        is_there(Path::new(program))
-    } else {
-        std::env::split_paths(&path).any(|dir| is_there(&dir.join(program)))
-    };
-    if found || program.contains("{input") {
+    if is_program(program, Path::new("")) || program.contains("{input") {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no program {program:?} that may be run")))
+}
+
+/// Whether there is such a program, for one who starts it in `cwd` with this process's `PATH`.
+pub fn is_program(program: &str, cwd: &Path) -> bool {
+    let is_there = |path: &Path| rustix::fs::access(path, Access::EXEC_OK).is_ok() && path.is_file();
+    if program.contains('/') {
+        return is_there(&cwd.join(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| is_there(&dir.join(program)))
 }
 
 /// What every kind of adapter needs.

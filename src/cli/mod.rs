@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Serve jobs over HTTP
     Serve(Box<serve::Arguments>),
+    /// Read the settings as `serve` would, and say what is wrong with them
+    CheckConfig(Box<serve::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
     /// Check that a program is a worker: what holds of the protocol, and how fast it is
@@ -31,6 +33,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(*arguments),
+        Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::CheckWorker(arguments) => check_worker::run(arguments),
     };

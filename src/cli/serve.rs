@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::config::RawConfig;
+use crate::config::{Config, RawConfig};
 use crate::{app, telemetry};
 
 /// The arguments of `serve`.
@@ -19,9 +19,32 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let file = arguments.config.as_deref().map(RawConfig::from_file).transpose()?;
-    let config = arguments.raw.or(file.unwrap_or_default()).validate()?;
+    let config = arguments.read()?;
     telemetry::start(config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::serve(config, |_| ()))
+    runtime.block_on(app::serve(config, move || arguments.read(), |_| ()))
+}
+
+/// Says what `serve` would do with these settings, and what is wrong with them.
+pub(super) fn check(arguments: &Arguments) -> Result<()> {
+    let config = arguments.read()?;
+    println!("listens on {}, keeps its data in {}", config.listen, config.data_dir.display());
+    println!("{} slots ({})", config.slots, config.slots_reason);
+    let mut wrong = 0;
+    for (name, function) in &config.functions {
+        println!("function {name}: mode {}, {}", function.adapter.mode.as_str(), function.command.join(" "));
+        for problem in function.problems() {
+            eprintln!("in [functions.{name}]: {problem}");
+            wrong += 1;
+        }
+    }
+    anyhow::ensure!(wrong == 0, "{wrong} of these would keep workers from starting");
+    Ok(())
+}
+
+impl Arguments {
+    fn read(&self) -> Result<Config> {
+        let file = self.config.as_deref().map(RawConfig::from_file).transpose()?;
+        self.raw.clone().or(file.unwrap_or_default()).validate()
+    }
 }

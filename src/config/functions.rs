@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::adapter::{self, Form, Mode};
+use crate::schema::Schema;
 use crate::units;
 
 const MAX_NAME_BYTES: usize = 64;
@@ -41,10 +42,12 @@ pub struct RawFunction {
     max_worker_age: Option<String>,
     max_failed_starts: Option<u32>,
     processes: Option<u32>,
+    input_schema: Option<toml::Value>,
+    output_schema: Option<toml::Value>,
 }
 
 /// A valid declaration.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Function {
     /// The program and its arguments; no shell reads them.
     pub command: Vec<String>,
@@ -82,6 +85,25 @@ pub struct Function {
     pub max_failed_starts: u32,
     /// At most so many workers of it.
     pub processes: Option<u32>,
+    /// What an input must be.
+    pub input_schema: Option<Schema>,
+    /// What an output must be.
+    pub output_schema: Option<Schema>,
+}
+
+impl Function {
+    /// What would keep its workers from starting, as far as can be seen now.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.cwd.is_dir() {
+            problems.push(format!("cwd: there is no directory {}", self.cwd.display()));
+        }
+        let program = self.command.first().map_or("", String::as_str);
+        if !adapter::is_program(program, &self.cwd) {
+            problems.push(format!("command: there is no program {program:?} that may be run"));
+        }
+        problems
+    }
 }
 
 impl RawFunction {
@@ -144,9 +166,25 @@ impl RawFunction {
             max_worker_age: positive("max_worker_age", &self.max_worker_age)?,
             max_failed_starts: self.max_failed_starts.unwrap_or(5),
             processes: self.processes,
+            input_schema: schema("input_schema", self.input_schema, dir)?,
+            output_schema: schema("output_schema", self.output_schema, dir)?,
             command: self.command,
         })
     }
+}
+
+/// A schema that stands in the file, or in a file of its own that is named there.
+fn schema(key: &str, value: Option<toml::Value>, dir: &Path) -> Result<Option<Schema>> {
+    let source = match value {
+        None => return Ok(None),
+        Some(toml::Value::String(path)) => {
+            let path = dir.join(path);
+            let text = std::fs::read(&path).with_context(|| format!("{key}: reading {}", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{key}: in {}", path.display()))?
+        }
+        Some(table) => serde_json::to_value(table)?,
+    };
+    Schema::new(source).map(Some).map_err(|why| anyhow::anyhow!("{key}: {why}"))
 }
 
 fn check_name(name: &str) -> Result<()> {

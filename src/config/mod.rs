@@ -57,6 +57,10 @@ pub struct RawConfig {
     #[arg(skip)]
     #[serde(skip)]
     dir: PathBuf,
+    /// The whole file.
+    #[arg(skip)]
+    #[serde(skip)]
+    text: String,
 }
 
 /// How the log is written.
@@ -100,7 +104,7 @@ impl RawConfig {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let raw = Self::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
         let dir = std::path::absolute(path)?.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Ok(Self { dir, ..raw })
+        Ok(Self { dir, text, ..raw })
     }
 
     fn from_toml(text: &str) -> Result<Self> {
@@ -126,6 +130,7 @@ impl RawConfig {
             log_format: self.log_format.or(other.log_format),
             functions: other.functions,
             dir: other.dir,
+            text: other.text,
         }
     }
 
@@ -134,8 +139,12 @@ impl RawConfig {
         let (slots, slots_reason) = slots(self.processes)?;
         let grace = self.grace.map_or(Ok(Duration::from_secs(10)), |text| duration("grace", &text))?;
         let function = |(name, raw): (String, RawFunction)| {
-            let valid =
-                raw.validate(&name, &self.dir, grace).with_context(|| format!("in [functions.{name}]"));
+            let valid = raw.validate(&name, &self.dir, grace);
+            let valid = valid.map_err(|error| {
+                let line = line_of(&self.text, &name, &format!("{error:#}"));
+                let at = line.map_or_else(String::new, |line| format!("line {line}, "));
+                error.context(format!("{at}in [functions.{name}]"))
+            });
             valid.map(|valid| (name, valid))
         };
         let limits = Limits::default();
@@ -159,6 +168,20 @@ impl RawConfig {
             functions: self.functions.into_iter().map(function).collect::<Result<_>>()?,
         })
     }
+}
+
+/// The line of the key that a message about a function begins with, or else of the function's head.
+fn line_of(text: &str, function: &str, message: &str) -> Option<usize> {
+    let key = message.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next()?;
+    let is_head = |line: &str| {
+        let name = line.trim().strip_prefix("[functions.").and_then(|rest| rest.strip_suffix(']'));
+        name.is_some_and(|name| name.trim_matches(['"', '\'']) == function)
+    };
+    let head = text.lines().position(is_head)?;
+    let body = text.lines().skip(head + 1).take_while(|line| !line.starts_with('['));
+    let is_key = |line: &str| line.split('=').next().is_some_and(|name| name.trim() == key);
+    let at = body.zip(1..).find(|(line, _)| is_key(line)).map_or(0, |(_, at)| at);
+    Some(head + at + 1)
 }
 
 fn slots(processes: Option<u32>) -> Result<(u32, String)> {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Edge, Problem};
 use crate::model::limits::{MAX_DEPTH, SEGMENT_BYTES, SEGMENT_LINES};
+use crate::model::segment::lines;
 use crate::model::{InputSegment, JobId};
 use crate::protocol::json;
 
@@ -38,6 +39,17 @@ impl SegmentBuilder {
     /// The longest input so far, in bytes.
     pub(super) fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// How many there are so far.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// All of them, if none was taken as surplus.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let sealed = self.sealed.iter().flat_map(|segment| lines(&segment.lines));
+        sealed.chain(lines(&self.lines))
     }
 
     fn seal(&mut self) {

@@ -28,6 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use error::Problem;
 
 use crate::model::{Limits, Timestamp};
+use crate::schema::Schema;
 use crate::store::Store;
 use crate::supervisor::Handle;
 
@@ -46,8 +47,19 @@ pub struct FunctionView {
     pub output: Option<String>,
     /// An input and its output as JSON, if one is known.
     pub example: Option<serde_json::Value>,
+    /// What an input must be, as a JSON Schema.
+    #[serde(serialize_with = "schema_source", skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Schema>,
+    /// What an output must be.
+    #[serde(serialize_with = "schema_source", skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Schema>,
     /// What a job of it gets unless it says otherwise.
     pub options: FunctionOptions,
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+fn schema_source<S: serde::Serializer>(schema: &Option<Schema>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&schema.as_ref().map(Schema::source), serializer)
 }
 
 /// What a job of a function gets unless it says otherwise.
@@ -61,6 +73,13 @@ pub struct FunctionOptions {
     pub retry_backoff_ms: f64,
     /// At most so many workers of it.
     pub processes: Option<u32>,
+}
+
+impl Edge {
+    /// What may be called now.
+    fn functions(&self) -> Arc<[FunctionView]> {
+        self.functions.borrow().clone()
+    }
 }
 
 impl FunctionOptions {
@@ -80,8 +99,8 @@ pub struct Edge {
     pub store: Arc<dyn Store>,
     /// The supervisor.
     pub supervisor: Handle,
-    /// What may be called, by name.
-    pub functions: Arc<[FunctionView]>,
+    /// What may be called; it changes when the configuration is read again.
+    pub functions: watch::Receiver<Arc<[FunctionView]>>,
     /// What clients may send.
     pub limits: Limits,
     /// The time.

@@ -50,5 +50,5 @@ pub(super) async fn end_worker(State(edge): State<Edge>, Named(who): Named) -> R
 }
 
 pub(super) async fn functions(State(edge): State<Edge>) -> Json<Page<FunctionView>> {
-    Json(Page { items: edge.functions.to_vec(), next: None })
+    Json(Page { items: edge.functions().to_vec(), next: None })
 }

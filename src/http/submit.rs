@@ -18,6 +18,7 @@ use crate::model::{Job, JobId, JobOptions, JobSpec, OnError};
 use crate::nearest::{nearest, with_nearest};
 use crate::protocol::json::{self, BadJson};
 use crate::protocol::{LineSplitter, LineTooLong};
+use crate::schema::Schema;
 use crate::store::{NewJob, RunnableJob};
 use crate::units;
 
@@ -157,10 +158,12 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
     let (spec, inputs) = (check(edge, options)?, request.inputs.0);
     let max = edge.limits.max_input_bytes;
     if inputs.longest() > max {
-        Err(BadLine::from(LineTooLong { max }).into_problem())
-    } else {
-        Ok((spec, inputs))
+        return Err(BadLine::from(LineTooLong { max }).into_problem());
     }
+    if let Some(schema) = input_schema(edge, &spec.function) {
+        (0..).zip(inputs.lines()).try_for_each(|(index, line)| fit(&schema, index, line))?;
+    }
+    Ok((spec, inputs))
 }
 
 /// A duration in a JSON body: text, or a number of seconds.
@@ -209,9 +212,10 @@ async fn read_ndjson(
     let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
     let mut splitter = LineSplitter::new(edge.limits.max_input_bytes);
     let (mut line_number, mut pieces) = (0, body.into_data_stream());
+    let schema = input_schema(edge, &spec.function);
     let mut take = |line: &[u8], inputs: &mut SegmentBuilder| {
         line_number += 1;
-        take_line(line, line_number, inputs)
+        take_line(line, line_number, schema.as_ref(), inputs)
     };
     while let Some(piece) = pieces.next().await {
         splitter
@@ -227,9 +231,24 @@ async fn read_ndjson(
     Ok((spec, inputs, staging))
 }
 
+/// The schema of a function's inputs, if it has one.
+fn input_schema(edge: &Edge, function: &str) -> Option<Schema> {
+    edge.functions().iter().find(|known| known.name == function)?.input_schema.clone()
+}
+
+fn fit(schema: &Schema, index: u64, input: &[u8]) -> Result<(), Problem> {
+    schema.check(input).map_err(|mismatch| {
+        let detail = format!("input {index} does not fit the function's schema: {mismatch}");
+        let title = "An input does not fit the function's schema";
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "input-mismatch", title, detail);
+        problem.with("index", index.into()).with("path", mismatch.path.into())
+    })
+}
+
 enum BadLine {
     TooLong(LineTooLong),
     Json(usize, BadJson),
+    Unfit(Problem),
 }
 
 impl From<LineTooLong> for BadLine {
@@ -244,6 +263,7 @@ impl BadLine {
             Self::TooLong(LineTooLong { max }) => {
                 Problem::too_large(format!("an input may have {max} bytes"))
             }
+            Self::Unfit(problem) => problem,
             Self::Json(line, BadJson::Syntax(error)) => {
                 let what = error.to_string();
                 let what = what.split(" at line ").next().unwrap_or_default();
@@ -259,12 +279,18 @@ impl BadLine {
 }
 
 /// Blank lines, such as one at the end, are no inputs.
-fn take_line(line: &[u8], number: usize, inputs: &mut SegmentBuilder) -> Result<(), BadLine> {
+fn take_line(
+    line: &[u8],
+    number: usize,
+    schema: Option<&Schema>,
+    inputs: &mut SegmentBuilder,
+) -> Result<(), BadLine> {
     let line = line.trim_ascii();
     if line.is_empty() {
         return Ok(());
     }
     json::check(line).map_err(|error| BadLine::Json(number, error))?;
+    schema.map_or(Ok(()), |schema| fit(schema, inputs.total(), line)).map_err(BadLine::Unfit)?;
     inputs.push(line);
     Ok(())
 }
@@ -362,7 +388,7 @@ fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
     if options.labels.len() > MAX_LABELS {
         return Err(Problem::bad_request(format!("a job may have {MAX_LABELS} labels")));
     }
-    let declared = edge.functions.iter().find(|known| known.name == function).map(|known| known.options);
+    let declared = edge.functions().iter().find(|known| known.name == function).map(|known| known.options);
     let declared = declared.unwrap_or_default();
     let defaults = JobOptions::default();
     let max_attempts = options.max_attempts.or(declared.max_attempts).unwrap_or(defaults.max_attempts);
@@ -400,7 +426,8 @@ fn timeout(text: &str) -> Result<Duration, Problem> {
 }
 
 fn known_function(edge: &Edge, name: Option<&str>) -> Result<String, Problem> {
-    let names = || edge.functions.iter().map(|function| function.name.as_str());
+    let functions = edge.functions();
+    let names = || functions.iter().map(|function| function.name.as_str());
     let Some(name) = name else {
         let detail = format!("function is missing; it can be {}", names().collect::<Vec<_>>().join(", "));
         return Err(Problem::bad_request(detail));

@@ -1,8 +1,10 @@
 //! The way to the supervisor, for HTTP and the composition root.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{mpsc, oneshot};
 
-use super::PoolView;
+use super::{PoolView, WorkerCommand};
 use crate::model::{JobId, WorkerName};
 use crate::store::RunnableJob;
 
@@ -23,6 +25,7 @@ pub(super) enum Ask {
     View(oneshot::Sender<PoolView>),
     Resize(u32, oneshot::Sender<PoolView>),
     End(WorkerSelector, oneshot::Sender<bool>),
+    Functions(BTreeMap<String, WorkerCommand>),
     Drain,
     Interrupt,
 }
@@ -66,6 +69,11 @@ impl Handle {
     /// Ends a worker; `false` if there is none like it. Its task is run again free of charge.
     pub async fn end_worker(&self, worker: WorkerSelector) -> Result<bool, Ended> {
         self.ask(|answer| Ask::End(worker, answer)).await
+    }
+
+    /// These functions from now on. Workers of those that have changed are replaced between tasks.
+    pub async fn set_functions(&self, functions: BTreeMap<String, WorkerCommand>) {
+        drop(self.asks.send(Ask::Functions(functions)).await);
     }
 
     /// Takes no more work and ends each worker when its chunk is done.

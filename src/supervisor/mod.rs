@@ -23,6 +23,7 @@ pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
 use crate::model::{Epoch, JobId, LeaseId, Timestamp};
 use crate::pool::{Pool, Rules, WorkerId};
+use crate::schema::Schema;
 use crate::store::{Chunk, Store};
 
 /// Events wait in a queue of this length; worker threads wait when it is full.
@@ -31,7 +32,7 @@ const QUEUE: usize = 1024;
 const LIST_JOBS: u32 = 1024;
 
 /// How to start the workers of a function.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct WorkerCommand {
     /// The program and its arguments.
     pub argv: Vec<OsString>,
@@ -47,6 +48,8 @@ pub struct WorkerCommand {
     pub limits: WorkerLimits,
     /// How its tasks and workers are dealt with.
     pub rules: Rules,
+    /// What its outputs must be.
+    pub output_schema: Option<Schema>,
 }
 
 /// What a worker and all below it may use.

@@ -104,8 +104,21 @@ impl Supervisor {
                 found.into_iter().for_each(|worker| self.decide(Event::End(worker)));
                 let _ = answer.send(found.is_some());
             }
+            Ask::Functions(functions) => self.set_functions(functions),
             Ask::Drain => self.decide(Event::Drain),
             Ask::Interrupt => self.decide(Event::Interrupt),
+        }
+    }
+
+    fn set_functions(&mut self, functions: BTreeMap<String, WorkerCommand>) {
+        let before = std::mem::replace(&mut self.settings.functions, functions);
+        for (function, old) in before {
+            let new = self.settings.functions.get(&function);
+            if new != Some(&old) {
+                let rules = new.map_or(old.rules, |new| new.rules);
+                self.start_failures.remove(&function);
+                self.decide(Event::Changed { function, rules });
+            }
         }
     }
 
@@ -293,8 +306,8 @@ impl Supervisor {
         env.insert("GRISTMILL_WORKER".into(), name.to_string().into());
         env.insert("GRISTMILL_FUNCTION".into(), function.into());
         let (lock, argv) = (self.settings.lock.try_clone()?, command.argv.clone());
-        let WorkerCommand { cwd, start_timeout, grace, limits, .. } = command.clone();
-        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace, limits, now: self.now })
+        let WorkerCommand { cwd, start_timeout, grace, limits, output_schema, .. } = command.clone();
+        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace, limits, output_schema, now: self.now })
     }
 
     /// Fails what is not done of a job whose function has no workers, and says why.

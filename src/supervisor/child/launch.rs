@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::model::{Timestamp, WorkerName};
+use crate::schema::Schema;
 use crate::supervisor::WorkerLimits;
 use crate::sys::{guard, pass_fds};
 
@@ -37,6 +38,8 @@ pub(in crate::supervisor) struct Launch {
     pub(in crate::supervisor) grace: Duration,
     /// What it and all below it may use.
     pub(in crate::supervisor) limits: WorkerLimits,
+    /// What its outputs must be.
+    pub(in crate::supervisor) output_schema: Option<Schema>,
     /// The wall clock, for what it prints.
     pub(in crate::supervisor) now: fn() -> Timestamp,
 }

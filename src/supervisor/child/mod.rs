@@ -217,7 +217,7 @@ impl<'a> Child<'a> {
             mute_since: None,
             answers: LineSplitter::new(MAX_MESSAGE_BYTES),
             last_words: Tail::new(STDERR_TAIL_BYTES),
-            work: Work::new(launch.name.to_string(), launch.limits.max_output_bytes),
+            work: Work::new(launch),
             phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
             grace: launch.grace,
             was_ready: false,

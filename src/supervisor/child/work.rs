@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
 use super::logs::TaskRun;
-use super::{Assignment, Settlement};
+use super::{Assignment, Launch, Settlement};
 use crate::model::{Outcomes, TaskError, Verdict};
 use crate::pool::blame::{Blame, backoff, judge, retries};
 use crate::protocol::{Done, Failed, Request, Run, Usage, json};
+use crate::schema::Schema;
 use crate::store::{Chunk, Completion, Release, Requeue};
 use crate::sys;
 
@@ -23,6 +24,7 @@ pub(super) struct Work {
     pub(super) worker: String,
     pub(super) pid: u32,
     max_output_bytes: u64,
+    output_schema: Option<Schema>,
     /// Whether it returns what it has not started when it is asked.
     pub(super) returns: bool,
     chunks: VecDeque<Progress>,
@@ -94,10 +96,11 @@ impl Answers {
 }
 
 impl Work {
-    pub(super) fn new(worker: String, max_output_bytes: u64) -> Self {
+    pub(super) fn new(launch: &Launch) -> Self {
         Self {
-            worker,
-            max_output_bytes,
+            worker: launch.name.to_string(),
+            max_output_bytes: launch.limits.max_output_bytes,
+            output_schema: launch.output_schema.clone(),
             pid: 0,
             returns: false,
             chunks: VecDeque::new(),
@@ -205,18 +208,26 @@ impl Work {
         for (at, output) in done.outputs.iter().enumerate() {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
             let output = output.get().as_bytes();
-            if output.len() as u64 > self.max_output_bytes {
-                let message =
-                    format!("its output has {} bytes; it may have {}", output.len(), self.max_output_bytes);
-                let error = TaskError::new(Verdict::OutputTooLarge, message);
-                self.answers.push(ns, true, &error.to_line());
-            } else {
-                self.answers.push(ns, false, output);
+            match self.refuse(output) {
+                Some(error) => self.answers.push(ns, true, &error.to_line()),
+                None => self.answers.push(ns, false, output),
             }
         }
         self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
         Ok(())
+    }
+
+    /// What is wrong with an output; another attempt would hardly be better.
+    fn refuse(&self, output: &[u8]) -> Option<TaskError<'static>> {
+        if output.len() as u64 > self.max_output_bytes {
+            let message =
+                format!("its output has {} bytes; it may have {}", output.len(), self.max_output_bytes);
+            return Some(TaskError::new(Verdict::OutputTooLarge, message));
+        }
+        let mismatch = self.output_schema.as_ref()?.check(output).err()?;
+        let message = format!("its output does not fit the function's schema: {mismatch}");
+        Some(TaskError::new(Verdict::BadOutput, message))
     }
 
     /// Takes in an error; what is wrong with it, if anything is.

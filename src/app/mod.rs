@@ -1,0 +1,139 @@
+//! The composition root: starts the parts in order, and stops them in reverse.
+
+mod functions;
+mod locks;
+mod shutdown;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::http::{self, Edge, FunctionView};
+use crate::model::Timestamp;
+use crate::store::Store;
+use crate::store::sqlite::SqliteStore;
+use crate::supervisor::{self, Handle, Settings};
+use crate::sys;
+pub(crate) use functions::environment;
+use functions::{function_views, worker_commands};
+use locks::{Locks, lock_data_dir};
+use shutdown::{Shutdown, Signals};
+
+/// The first argument that makes this binary a worker of a built-in function; its name follows.
+pub const WORKER_ARGUMENT: &str = "__worker";
+/// A client that has not sent its request's head by then is let go.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves until a signal ends it. `reload` reads the configuration again; `started` gets the address that it listens on.
+pub async fn serve(
+    config: Config,
+    reload: impl Fn() -> Result<Config> + Send + 'static,
+    started: impl FnOnce(SocketAddr),
+) -> Result<()> {
+    let mut signals = Signals::new()?;
+    fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
+    sys::orphans::adopt()?;
+    let locks = lock_data_dir(&config.data_dir)?;
+    let store = SqliteStore::open(&config.data_dir, &config.node, now()).context("opening the store")?;
+    let stopped = store.stopped();
+    let store: Arc<dyn Store> = Arc::new(store);
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr()?;
+    let (supervisor, running) = supervisor::start(settings(&config, &locks)?, store.clone(), now);
+    let (drain, draining) = watch::channel(false);
+    let (views, functions) = watch::channel(function_views(&config).into());
+    reload_at_hangup(reload, supervisor.clone(), views)?;
+    let edge =
+        Edge { store, supervisor: supervisor.clone(), functions, limits: config.limits, now, draining };
+    let connections = axum_server::Handle::new();
+    let server = serve_http(listener, edge, connections.clone());
+    announce(&config, address);
+    started(address);
+    let outcome = Shutdown { supervisor, running, drain, connections, stopped, grace: config.grace };
+    let outcome = outcome.wait(&mut signals).await;
+    server.await.context("the HTTP server's task")??;
+    outcome
+}
+
+/// Reads the declarations of functions again at every `SIGHUP`. One that is wrong changes nothing.
+fn reload_at_hangup(
+    reload: impl Fn() -> Result<Config> + Send + 'static,
+    supervisor: Handle,
+    views: watch::Sender<Arc<[FunctionView]>>,
+) -> Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            match reload() {
+                Ok(config) => {
+                    supervisor.set_functions(worker_commands(&config)).await;
+                    views.send_replace(function_views(&config).into());
+                    let functions = config.functions.len();
+                    tracing::info!(functions, "functions are read again; other settings need a restart");
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "the configuration is wrong; nothing has changed"
+                    );
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The time, in microseconds since 1970.
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_microsecond())
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("listening on {address}; is another server there? --listen takes another address")
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn serve_http(
+    listener: TcpListener,
+    edge: Edge,
+    connections: axum_server::Handle<SocketAddr>,
+) -> tokio::task::JoinHandle<Result<()>> {
+    tokio::spawn(async move {
+        let mut server = axum_server::from_tcp(listener)?.handle(connections);
+        let mut http = server.http_builder().http1();
+        http.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        server.serve(http::router(edge).into_make_service()).await?;
+        Ok(())
+    })
+}
+
+fn announce(config: &Config, address: SocketAddr) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = %format!("http://{address}"),
+        slots = config.slots,
+        slots_reason = config.slots_reason,
+        data_dir = %config.data_dir.display(),
+        dashboard = %format!("http://{address}/"),
+        "gristmill serves"
+    );
+}
+
+fn settings(config: &Config, locks: &Locks) -> Result<Settings> {
+    Ok(Settings {
+        node: config.node.clone(),
+        slots: config.slots,
+        slots_reason: config.slots_reason.clone(),
+        functions: worker_commands(config),
+        lock: locks.workers.try_clone()?.into(),
+    })
+}
