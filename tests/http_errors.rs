@@ -293,3 +293,16 @@ fn what_could_be_read_in_two_ways_is_refused() {
     server.map("echo", &json!([1])).succeeds();
     server.delete("/v1/workers/worker-01").problem(404, "unknown-worker");
 }
+
+#[test]
+fn a_refusal_reaches_a_client_that_still_sends() {
+    let server = Server::start();
+    let body = "1\n".repeat(200_000);
+    for _ in 0..20 {
+        let plain = [("Content-Type", "text/plain")];
+        let answer = server.client().call("POST", "/v1/jobs?function=echo", &plain, &body);
+        answer.problem(415, "unsupported-media-type");
+        server.post_ndjson("/v1/jobs?function=none", &body).problem(404, "unknown-function");
+        server.client().call("POST", "/v1/nowhere", &plain, &body).problem(404, "unknown-path");
+    }
+}

@@ -8,6 +8,7 @@ mod error;
 mod health;
 mod inputs;
 mod jobs;
+mod linger;
 mod logs;
 mod pool;
 mod query;
@@ -19,9 +20,9 @@ mod views;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -129,6 +130,7 @@ pub fn router(edge: Edge) -> Router {
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(edge)
 }
