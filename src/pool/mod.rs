@@ -78,6 +78,8 @@ pub enum Event {
         /// Its leases that it knew of: what becomes of them is on its way to the store and will be
         /// [`Event::Settled`]. Others were sent too late.
         settled: Vec<LeaseId>,
+        /// Whether it was never of any use, though nobody told it to end.
+        failed_start: bool,
     },
     /// A fenced write has been answered: the result of `count` tasks is durable, or they are back in the queue.
     Settled {
@@ -258,7 +260,13 @@ impl Pool {
                     self.jobs.leave(job);
                 }
             }
-            Event::Gone { worker, settled } => self.gone(worker, &settled, now),
+            Event::Gone { worker, settled, failed_start } => {
+                if let Some(worker) = self.gone(worker, &settled)
+                    && failed_start
+                {
+                    self.failed_start(&worker.function, now);
+                }
+            }
             Event::Settled { job, requeued, delay, ended } => {
                 self.settled(job, if delay.is_zero() { requeued } else { 0 }, ended);
                 if requeued > 0 && !delay.is_zero() {
@@ -298,7 +306,6 @@ impl Pool {
 
     fn ready(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(id) else { return };
-        self.failed_starts.remove(&worker.function);
         if worker.state == WorkerState::Starting {
             worker.state = WorkerState::Idle;
         }
@@ -308,30 +315,35 @@ impl Pool {
         self.unsettled += 1;
         let Some(worker) = self.workers.get_mut(id) else { return };
         let Some((job, finished)) = worker.answered(count) else { return };
+        if !self.failed_starts.is_empty() {
+            self.failed_starts.remove(&worker.function);
+        }
         self.jobs.observe(job, count, elapsed);
         if finished {
             self.jobs.leave(job);
         }
     }
 
-    fn gone(&mut self, id: WorkerId, settled: &[LeaseId], now: Instant) {
-        let Some(worker) = self.workers.remove(id) else { return };
+    fn gone(&mut self, id: WorkerId, settled: &[LeaseId]) -> Option<Worker> {
+        let worker = self.workers.remove(id)?;
         self.unsettled += settled.len();
         if let WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) } =
-            worker.state
+            &worker.state
         {
-            self.jobs.leave(job);
-            for lease in leases.into_iter().filter(|lease| !settled.contains(&lease.id)) {
-                self.release(lease, job);
+            self.jobs.leave(*job);
+            for lease in leases.iter().filter(|lease| !settled.contains(&lease.id)) {
+                self.release(*lease, *job);
             }
         }
-        if !worker.served {
-            let failures = self.failed_starts.get(&worker.function).map_or(0, |failed| failed.in_a_row);
-            let again_at = now + FIRST_BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS));
-            let failed = FailedStarts { in_a_row: failures + 1, again_at: Some(again_at) };
-            self.failed_starts.insert(worker.function.clone(), failed);
-            self.give_up(&worker.function, failures + 1);
-        }
+        Some(worker)
+    }
+
+    fn failed_start(&mut self, function: &str, now: Instant) {
+        let failures = self.failed_starts.get(function).map_or(0, |failed| failed.in_a_row);
+        let again_at = now + FIRST_BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS));
+        let failed = FailedStarts { in_a_row: failures + 1, again_at: Some(again_at) };
+        self.failed_starts.insert(function.to_owned(), failed);
+        self.give_up(function, failures + 1);
     }
 
     /// Fails the jobs of a function whose workers have failed to start too often, unless some of them work.

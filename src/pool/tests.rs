@@ -151,7 +151,8 @@ impl World {
         self.ended += 1;
         self.due.remove(&worker);
         let lost: Vec<LeaseId> = self.at_work.remove(&worker).into_iter().flatten().collect();
-        self.events.push_back(Event::Gone { worker, settled: lost.clone() });
+        let failed_start = self.starts_fail;
+        self.events.push_back(Event::Gone { worker, settled: lost.clone(), failed_start });
         for id in lost {
             let (job, lease) = self.leases.remove(&id).unwrap();
             self.jobs.get_mut(&job).unwrap().total += u64::from(lease.count);
@@ -368,7 +369,8 @@ fn work_sent_to_a_worker_that_has_just_died_is_given_back() {
     let (worker, queue) = world.at_work.pop_first().unwrap();
     // Its thread knew of nothing, so it settles nothing.
     let unknown: Vec<Lease> = queue.iter().map(|id| world.leases[id].1).collect();
-    let commands = world.pool.handle(Event::Gone { worker, settled: Vec::new() }, world.now);
+    let commands =
+        world.pool.handle(Event::Gone { worker, settled: Vec::new(), failed_start: false }, world.now);
     assert!(commands.contains(&Command::Release { lease: unknown[0], job: job(1) }), "{commands:?}");
 }
 
@@ -415,7 +417,7 @@ fn a_function_that_does_not_start_is_tried_again_later_and_later() {
     let commands = pool.handle(Event::Jobs { jobs: vec![brief(1, "broken", 1)], more: false }, start);
     let (mut worker, mut now, mut waits) = (spawned(&commands).unwrap(), start, Vec::new());
     for _ in 0..3 {
-        let commands = pool.handle(Event::Gone { worker, settled: Vec::new() }, now);
+        let commands = pool.handle(Event::Gone { worker, settled: Vec::new(), failed_start: true }, now);
         assert_eq!(spawned(&commands), None);
         let again_at = pool.next_deadline().unwrap();
         waits.push((again_at - now).as_millis());

@@ -54,8 +54,6 @@ pub(super) struct Worker {
     pub(super) name: WorkerName,
     pub(super) function: String,
     pub(super) state: WorkerState,
-    /// Whether it has had work, so that its end is no failed start.
-    pub(super) served: bool,
     /// How many tasks it has been sent.
     sent: u64,
     /// Whether it gets no more work.
@@ -115,7 +113,7 @@ impl Worker {
 
     /// Notes that it is sent a lease of this job behind those it has.
     pub(super) fn send(&mut self, job: JobId, lease: Lease) {
-        (self.served, self.sent) = (true, self.sent + u64::from(lease.count));
+        self.sent += u64::from(lease.count);
         match &mut self.state {
             WorkerState::Busy { leases, .. } => leases.push_back(lease),
             state => *state = WorkerState::Busy { job, leases: [lease].into() },
@@ -132,7 +130,6 @@ impl Worker {
             WorkerState::Busy { job, leases } => Some((job, leases)),
             WorkerState::Starting | WorkerState::Idle => None,
         };
-        self.served = true;
         self.state = WorkerState::Ending { last };
         true
     }
@@ -156,10 +153,7 @@ impl Workers {
         let free = (1..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
         self.next_id += 1;
         let (id, name) = (WorkerId(self.next_id), WorkerName(free));
-        self.all.insert(
-            id,
-            Worker { name, function, state: WorkerState::Starting, served: false, sent: 0, retired: false },
-        );
+        self.all.insert(id, Worker { name, function, state: WorkerState::Starting, sent: 0, retired: false });
         (id, name)
     }
 

@@ -157,12 +157,7 @@ impl Supervisor {
                     member.pid = Some(pid);
                 }
             }
-            child::Event::Ready => {
-                if let Some(member) = self.members.get(&worker) {
-                    self.start_failures.remove(&member.function);
-                }
-                self.decide(Event::Ready(worker));
-            }
+            child::Event::Ready => self.decide(Event::Ready(worker)),
             child::Event::Printed { job, entries } => {
                 let store = self.store.clone();
                 self.pending
@@ -178,6 +173,8 @@ impl Supervisor {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
                     member.tasks += u64::from(count);
+                    member.progress = None;
+                    self.start_failures.remove(&member.function);
                     member.busy += elapsed;
                 }
                 self.settle(settlement);
@@ -188,15 +185,16 @@ impl Supervisor {
                 self.settle(Settlement::Release(release));
                 self.decide(Event::Returned { worker, lease, count });
             }
-            child::Event::Gone { settlements, not_ready } => {
+            child::Event::Gone { settlements, failed_start } => {
                 let member = self.members.remove(&worker);
-                if let (Some(why), Some(Member { function, .. })) = (not_ready, member) {
+                let failed = failed_start.is_some();
+                if let (Some(why), Some(Member { function, .. })) = (failed_start, member) {
                     tracing::warn!(%worker, function, %why, "a worker did not start");
                     self.start_failures.insert(function, why);
                 }
                 let settled = settlements.iter().map(Settlement::lease).collect();
                 settlements.into_iter().for_each(|settlement| self.settle(settlement));
-                self.decide(Event::Gone { worker, settled });
+                self.decide(Event::Gone { worker, settled, failed_start: failed });
             }
         }
     }
@@ -294,7 +292,7 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(%name, function, %error, "a worker could not be started");
                 self.start_failures.insert(function.to_owned(), error.to_string());
-                self.decide(Event::Gone { worker, settled: Vec::new() });
+                self.decide(Event::Gone { worker, settled: Vec::new(), failed_start: true });
             }
         }
     }

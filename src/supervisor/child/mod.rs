@@ -87,8 +87,8 @@ pub(super) enum Event {
     Worn,
     /// It returned the last tasks of its first chunk unstarted.
     Returned { release: Release },
-    /// It has ended; this is to become of what it had, and if it never was ready, why.
-    Gone { settlements: Vec<Settlement>, not_ready: Option<String> },
+    /// It has ended; this is to become of what it had, and if it never was of use, why.
+    Gone { settlements: Vec<Settlement>, failed_start: Option<String> },
 }
 
 /// The way to a worker's thread.
@@ -121,7 +121,7 @@ pub(super) fn spawn(
         match Child::start(&launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
-                tell.say(Event::Gone { settlements: Vec::new(), not_ready: Some(error.to_string()) })
+                tell.say(Event::Gone { settlements: Vec::new(), failed_start: Some(error.to_string()) })
             }
         }
     };
@@ -361,7 +361,10 @@ impl<'a> Child<'a> {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         loop {
             match self.incoming.try_recv() {
-                Ok(Order::Run(assignment)) => self.work.add(assignment, &mut self.process.outgoing),
+                Ok(Order::Run(assignment)) => {
+                    let from = self.process.queued();
+                    self.work.add(assignment, from, &mut self.process.outgoing);
+                }
                 Ok(Order::Finish) if matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. }) => {}
                 Ok(Order::Finish) => self.phase = Phase::Finishing,
                 // The loop is gone: the server ends at once.
@@ -528,9 +531,12 @@ impl<'a> Child<'a> {
             sys::orphans::kill();
         }
         let words = self.last_words.text();
-        let settlements = self.work.abandon(cause.as_ref(), &ending, &words);
+        let read = self.process.read_by_worker();
+        let settlements = self.work.abandon(cause.as_ref(), &ending, &words, read);
         let asked = cause == Some(Cause::Asked);
-        let not_ready = (!self.was_ready && !asked).then(|| ending.describe(cause.as_ref(), &words));
-        self.tell.say(Event::Gone { settlements, not_ready });
+        // One that has said that it is ready and ends before it reads any work is no better.
+        let useless = !self.was_ready || read == 0;
+        let failed_start = (useless && !asked).then(|| ending.describe(cause.as_ref(), &words));
+        self.tell.say(Event::Gone { settlements, failed_start });
     }
 }

@@ -25,6 +25,10 @@ pub(super) struct Process {
     /// Messages that the worker has not taken, from `written` on.
     pub(super) outgoing: Vec<u8>,
     written: usize,
+    /// How many bytes stdin has taken in all.
+    accepted: u64,
+    /// How many of them were read when the worker closed its stdin.
+    read_at_close: Option<u64>,
 }
 
 /// What has happened, one or more of these.
@@ -55,6 +59,8 @@ impl Process {
             reports: LineSplitter::new(REPORT_BYTES),
             outgoing: Vec::new(),
             written: 0,
+            accepted: 0,
+            read_at_close: None,
         })
     }
 
@@ -126,17 +132,35 @@ impl Process {
     pub(super) fn write(&mut self) -> io::Result<()> {
         while let Some(stdin) = self.stdin.as_mut().filter(|_| self.written < self.outgoing.len()) {
             match stdin.write(&self.outgoing[self.written..]) {
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.accepted += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It has closed its stdin; what it has not taken is given back when it ends.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stdin = None,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.read_at_close = Some(self.read_by_worker());
+                    self.stdin = None;
+                }
                 Err(error) => return Err(error),
             }
         }
         self.outgoing.clear();
         self.written = 0;
         Ok(())
+    }
+
+    /// How many bytes there are for the worker in all, with those that it has had.
+    pub(super) fn queued(&self) -> u64 {
+        self.accepted + (self.outgoing.len() - self.written) as u64
+    }
+
+    /// How many bytes the worker may have read. What lies in the pipe it has not; once we have closed that, nobody knows.
+    pub(super) fn read_by_worker(&self) -> u64 {
+        let unread = |stdin| rustix::io::ioctl_fionread(stdin).unwrap_or(0);
+        let now = self.stdin.as_ref().map(|stdin| self.accepted.saturating_sub(unread(stdin)));
+        now.or(self.read_at_close).unwrap_or(self.accepted)
     }
 
     /// How many bytes stdout gave; `None` at its end, and when there are none.

@@ -44,6 +44,8 @@ struct Progress {
     assignment: Assignment,
     /// The index of the first task without an answer.
     next: u64,
+    /// Where its message begins in all that is written to the worker.
+    from: u64,
     /// Whether its tail has been asked for.
     asked_back: bool,
 }
@@ -114,13 +116,13 @@ impl Work {
     }
 
     /// Puts a chunk behind the others and its message behind theirs.
-    pub(super) fn add(&mut self, assignment: Assignment, outgoing: &mut Vec<u8>) {
+    pub(super) fn add(&mut self, assignment: Assignment, from: u64, outgoing: &mut Vec<u8>) {
         if self.chunks.is_empty() {
             self.since = Instant::now();
         }
         let chunk = &assignment.chunk;
         Run::encode(outgoing, chunk.job, chunk.first, chunk.attempt, &chunk.inputs);
-        self.chunks.push_back(Progress { next: chunk.first, asked_back: false, assignment });
+        self.chunks.push_back(Progress { next: chunk.first, from, asked_back: false, assignment });
     }
 
     /// Which task is at work, as far as one can tell from outside: the first without an answer.
@@ -315,15 +317,18 @@ impl Work {
         (said.cpu_ns.map_or(seen, |its| its + seen), self.rss.0.max(said.max_rss_bytes.unwrap_or(0)))
     }
 
-    /// What becomes of all that has no answer, now that the worker has ended.
+    /// What becomes of all that has no answer, now that the worker has ended and may have read so many bytes.
     pub(super) fn abandon(
         &mut self,
         cause: Option<&Cause>,
         ending: &Ending,
         stderr: &str,
+        read: u64,
     ) -> Vec<Settlement> {
-        let mut chunks = std::mem::take(&mut self.chunks).into_iter();
-        let at_work = chunks.next().map(|chunk| self.judge(&chunk, cause, ending, stderr));
+        let mut chunks = std::mem::take(&mut self.chunks).into_iter().peekable();
+        // A worker that has not read the first byte of its chunk has not begun it.
+        let begun = chunks.next_if(|chunk| read > chunk.from);
+        let at_work = begun.map(|chunk| self.judge(&chunk, cause, ending, stderr));
         let untouched = chunks
             .map(|chunk| Settlement::Release(chunk.release(chunk.next, chunk.left(), Requeue::AsBefore)));
         at_work.into_iter().chain(untouched).collect()
