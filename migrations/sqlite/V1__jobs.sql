@@ -65,7 +65,7 @@ CREATE TABLE results (
 CREATE INDEX results_by_index ON results (job, first_index) WHERE superseded = 0;
 
 CREATE TABLE leases (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     job BLOB NOT NULL,
     first INTEGER NOT NULL,
     count INTEGER NOT NULL,

@@ -3,7 +3,7 @@
 //! What every other store must do alike. Deliberately absent: durability (a restart is a method), and speed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -415,7 +415,8 @@ impl Store for MemoryStore {
         Ok(Claimed { chunks, unclaimed, later })
     }
 
-    async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt> {
+    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
+        let done = Completion::clone(&done);
         Ok(self.fenced(done.job, |entry| entry.complete(done, &self.node, now)))
     }
 

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod sqlite;
 pub mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -288,7 +289,7 @@ pub trait Store: Send + Sync + 'static {
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed>;
 
     /// Keeps final outcomes, if the lease still holds.
-    async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt>;
+    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt>;
 
     /// Takes tasks back, if the lease still holds.
     async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt>;

@@ -7,6 +7,7 @@ mod child;
 mod handle;
 mod run;
 mod view;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -128,6 +129,7 @@ struct Supervisor {
     /// Why the last worker of a function did not start.
     start_failures: BTreeMap<String, String>,
     pending: run::Pending,
+    writes: writes::Writes,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,
     /// … what happened.

@@ -11,21 +11,24 @@ use tokio::sync::mpsc;
 
 use super::child::{self, Assignment, Launch, Order, Settlement};
 use super::handle::Ask;
+use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
-use crate::model::{JobId, JobOptions, JobState, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
+use crate::model::{JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
 use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId};
 use crate::store::{
     Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
 };
 
+/// How long after a claim found the disk full the next one is made.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the store answers to the loop.
 pub(super) enum Answer {
     Listed(StoreResult<Vec<RunnableJob>>),
     Claimed(JobId, StoreResult<Claimed>),
-    Settled {
-        job: JobId,
-        requeued: u32,
-        delay: Duration,
+    Written {
+        number: u64,
+        write: Write,
         receipt: StoreResult<Receipt>,
     },
     /// What was printed is kept.
@@ -48,6 +51,7 @@ impl Supervisor {
             chunks: BTreeMap::new(),
             limits: BTreeMap::new(),
             start_failures: BTreeMap::new(),
+            writes: Writes::default(),
             pending: Pending::new(),
             tell,
             told,
@@ -58,7 +62,7 @@ impl Supervisor {
         let mut draining = false;
         self.decide(Event::Tick);
         while !(draining && self.pool.is_empty() && self.pending.is_empty()) {
-            let deadline = self.pool.next_deadline();
+            let deadline = self.pool.next_deadline().into_iter().chain(self.writes.next_deadline()).min();
             let outcome = tokio::select! {
                 Some((worker, event)) = self.told.recv() => {
                     self.child_event(worker, event);
@@ -71,6 +75,7 @@ impl Supervisor {
                     Ok(())
                 }
                 () = sleep_until(deadline) => {
+                    self.write_again(Instant::now());
                     self.decide(Event::Tick);
                     Ok(())
                 }
@@ -80,9 +85,16 @@ impl Supervisor {
                 return;
             }
         }
+        if self.writes.waiting() > 0 {
+            let lost = self.writes.waiting();
+            tracing::warn!(
+                lost,
+                "the disk is full: what these writes are about is run again after the next start"
+            );
+        }
     }
 
-    fn decide(&mut self, event: Event) {
+    pub(super) fn decide(&mut self, event: Event) {
         for command in self.pool.handle(event, Instant::now()) {
             self.execute(command);
         }
@@ -177,12 +189,12 @@ impl Supervisor {
                     self.start_failures.remove(&member.function);
                     member.busy += elapsed;
                 }
-                self.settle(settlement);
+                self.write(settlement.into());
                 self.decide(Event::Answered { worker, count, elapsed });
             }
             child::Event::Returned { release } => {
                 let Release { lease, count, .. } = release;
-                self.settle(Settlement::Release(release));
+                self.write(Write::Release(release));
                 self.decide(Event::Returned { worker, lease, count });
             }
             child::Event::Gone { settlements, failed_start } => {
@@ -193,7 +205,7 @@ impl Supervisor {
                     self.start_failures.insert(function, why);
                 }
                 let settled = settlements.iter().map(Settlement::lease).collect();
-                settlements.into_iter().for_each(|settlement| self.settle(settlement));
+                settlements.into_iter().for_each(|settlement| self.write(settlement.into()));
                 self.decide(Event::Gone { worker, settled, failed_start: failed });
             }
         }
@@ -207,27 +219,19 @@ impl Supervisor {
                 self.add_jobs(jobs, more);
             }
             Answer::Claimed(job, claimed) => {
-                let Claimed { chunks, unclaimed, later } = claimed?;
+                let Claimed { chunks, unclaimed, later } = match claimed {
+                    // While the disk is full there is no new work; it is asked for again.
+                    Err(StoreError::Full) => Claimed { later: Some(CLAIM_AGAIN), ..Claimed::default() },
+                    claimed => claimed?,
+                };
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
                 self.decide(Event::Claimed { job, leases, unclaimed, later });
             }
-            Answer::Printed(outcome) => outcome?,
-            Answer::Settled { job, requeued, delay, receipt } => {
-                let Receipt { held, state } = receipt?;
-                if !held {
-                    tracing::warn!(%job, "an answer came too late: its lease no longer holds");
-                }
-                let ended = state.is_none_or(JobState::is_final);
-                if ended {
-                    self.limits.remove(&job);
-                }
-                self.decide(Event::Settled { job, requeued: if held { requeued } else { 0 }, delay, ended });
-                // A failure stops a job whose `on_error` says so: what else of it runs is to end.
-                if state == Some(JobState::Cancelling) {
-                    self.decide(Event::Cancelled(job));
-                }
-            }
+            // While the disk is full, what is printed is not kept.
+            Answer::Printed(Ok(()) | Err(StoreError::Full)) => {}
+            Answer::Printed(Err(error)) => return Err(error),
+            Answer::Written { number, write, receipt } => self.written(number, write, receipt)?,
         }
         Ok(())
     }
@@ -252,7 +256,7 @@ impl Supervisor {
                 let Lease { id, first, count, .. } = lease;
                 let (how, delay) = (Requeue::AsBefore, Duration::ZERO);
                 let release = Release { lease: id, job, first, count, how, delay };
-                self.settle(Settlement::Release(release));
+                self.write(Write::Release(release));
             }
             Command::Fail { job } => self.fail(job),
             Command::Finish(worker) => self.order(worker, Order::Finish),
@@ -319,27 +323,7 @@ impl Supervisor {
         let error =
             TaskError { kind: Some("StartFailure".into()), ..TaskError::new(Verdict::Crash, message) };
         tracing::warn!(%job, function, times, "the job fails: its workers do not start");
-        let (store, now, error) = (self.store.clone(), (self.now)(), error.to_line().into());
-        self.pending.push(Box::pin(async move {
-            let receipt = store.fail_unleased(job, error, now).await;
-            Answer::Settled { job, requeued: 0, delay: Duration::ZERO, receipt }
-        }));
-    }
-
-    fn settle(&mut self, settlement: Settlement) {
-        let (store, now) = (self.store.clone(), (self.now)());
-        self.pending.push(match settlement {
-            Settlement::Complete(done) => Box::pin(async move {
-                let job = done.job;
-                let receipt = store.complete_if_leased(done, now).await;
-                Answer::Settled { job, requeued: 0, delay: Duration::ZERO, receipt }
-            }),
-            Settlement::Release(release) => Box::pin(async move {
-                let Release { job, count: requeued, delay, .. } = release;
-                let receipt = store.release_if_leased(release, now).await;
-                Answer::Settled { job, requeued, delay, receipt }
-            }),
-        });
+        self.write(Write::Fail { job, error: error.to_line().into() });
     }
 }
 

@@ -185,7 +185,7 @@ impl Bench {
             cpu_ns: 900,
             max_rss_bytes: 4_096 + first,
         };
-        self.store().complete_if_leased(done, self.now()).await.unwrap()
+        self.store().complete_if_leased(Arc::new(done), self.now()).await.unwrap()
     }
 
     pub(crate) async fn complete(&self, chunk: &Chunk) -> Receipt {

@@ -81,10 +81,14 @@ impl Writer {
         let Some(segment) = self.segment(job, first)? else { return Ok(None) };
         let count = most.min(segment.left_from(first));
         let inputs = segment.cut(first, count);
-        let sql = "INSERT INTO leases (job, first, count, attempt, epoch) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let values = params![job.as_bytes(), first as i64, count, attempt, self.epoch.0 as i64];
+        // Counted here and not by the database: a number must not come again, even if this transaction is undone.
+        self.last_lease += 1;
+        let lease = LeaseId(self.last_lease);
+        let sql =
+            "INSERT INTO leases (id, job, first, count, attempt, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let epoch = self.epoch.0 as i64;
+        let values = params![lease.0 as i64, job.as_bytes(), first as i64, count, attempt, epoch];
         self.conn.prepare_cached(sql)?.execute(values)?;
-        let lease = LeaseId(self.conn.last_insert_rowid() as u64);
         Ok(Some(Chunk { lease, job, first, count, attempt, inputs }))
     }
 

@@ -6,6 +6,7 @@ mod control;
 mod lease;
 mod read;
 mod rows;
+mod space;
 mod submit;
 mod writer;
 
@@ -23,6 +24,7 @@ use super::{
     Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
+use space::Space;
 use writer::{Urgency, Writer, WriterHandle};
 
 mod migrations {
@@ -67,6 +69,7 @@ impl SqliteStore {
         }
         let path = dir.join(FILE_NAME);
         let sqlite_error = |error| OpenError::Sqlite(path.clone(), error);
+        Space::give_up_reserve(dir);
         let mut conn = Connection::open(&path).map_err(sqlite_error)?;
         prepare(&conn).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
@@ -74,7 +77,7 @@ impl SqliteStore {
         let readers =
             (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
         let watches = Watches::default();
-        let writer = Writer::new(conn, epoch, node.to_owned(), watches.clone()).start();
+        let writer = Writer::new(conn, epoch, node.to_owned(), watches.clone(), Space::new(dir)).start();
         Ok(Self { epoch, writer, readers: Arc::new(Readers::new(readers)), watches })
     }
 
@@ -155,7 +158,7 @@ impl Store for SqliteStore {
     }
 
     async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()> {
-        self.writer.write(Urgency::Relaxed, move |w| w.stage(job, &segments)).await
+        self.writer.take_in(Urgency::Relaxed, move |w| w.stage(job, &segments)).await
     }
 
     async fn unstage(&self, job: JobId) -> StoreResult<()> {
@@ -163,7 +166,7 @@ impl Store for SqliteStore {
     }
 
     async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job> {
-        self.writer.write(Urgency::Now, move |w| w.submit(job, segments, now)).await
+        self.writer.take_in(Urgency::Now, move |w| w.submit(job, segments, now)).await
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
@@ -193,10 +196,10 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {
-        self.writer.write(Urgency::Relaxed, move |w| w.claim(claim, now)).await
+        self.writer.take_in(Urgency::Relaxed, move |w| w.claim(claim, now)).await
     }
 
-    async fn complete_if_leased(&self, done: Completion, now: Timestamp) -> StoreResult<Receipt> {
+    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
         let urgency = if self.watches.is_watched(done.job) { Urgency::Now } else { Urgency::Soon };
         self.writer.write(urgency, move |w| w.complete_if_leased(&done, now)).await
     }
@@ -222,7 +225,7 @@ impl Store for SqliteStore {
     }
 
     async fn append_logs(&self, id: JobId, entries: Vec<LogEntry>) -> StoreResult<()> {
-        self.writer.write(Urgency::Relaxed, move |w| w.append_logs(id, &entries)).await
+        self.writer.take_in(Urgency::Relaxed, move |w| w.append_logs(id, &entries)).await
     }
 
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {

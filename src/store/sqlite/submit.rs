@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::rows;
-use super::writer::Writer;
+use super::writer::{Writer, full};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
 use crate::store::NewJob;
 
@@ -26,6 +26,7 @@ impl Writer {
 
     pub(super) fn submit(&mut self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> Result<Job> {
         self.insert_inputs(job.id, &segments)?;
+        self.check_inputs(job.id, job.total)?;
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
         let tally = Tally { total: job.total, ..Tally::default() };
         let state = if job.total == 0 { tally.final_state(OnError::Continue) } else { JobState::Queued };
@@ -58,6 +59,13 @@ impl Writer {
             task_times: Histogram::default(),
             workers: Vec::new(),
         })
+    }
+
+    /// What was staged was answered before it was durable. If the disk was full since, some of it is missing.
+    fn check_inputs(&self, job: JobId, total: u64) -> Result<()> {
+        let sql = "SELECT coalesce(sum(count), 0) FROM inputs WHERE job = ?1";
+        let there = self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], |row| rows::u64(row, 0))?;
+        if there == total { Ok(()) } else { Err(full()) }
     }
 
     fn insert_inputs(&self, job: JobId, segments: &[InputSegment]) -> Result<()> {

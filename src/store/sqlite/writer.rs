@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{oneshot, watch};
 
+use super::space::Space;
 use super::submit::SegmentCache;
 use crate::model::{Epoch, JobId};
 use crate::store::watch::Watches;
@@ -32,6 +33,9 @@ pub(super) enum Urgency {
     Relaxed,
 }
 
+/// While the disk is full, garbage is removed a little at a time, so that there is room to note it.
+const GARBAGE_PAUSE: Duration = Duration::from_millis(20);
+
 type Answer = Box<dyn FnOnce(StoreResult<()>) + Send>;
 type Work = Box<dyn FnOnce(&mut Writer) -> Option<Answer> + Send>;
 
@@ -51,6 +55,9 @@ pub(super) struct Writer {
     pub(super) changed: BTreeSet<JobId>,
     /// Whether rows of deleted jobs are still to be removed.
     pub(super) garbage: bool,
+    /// The number of the last lease given in this epoch.
+    pub(super) last_lease: u64,
+    pub(super) space: Space,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
     watches: Watches,
@@ -66,9 +73,9 @@ pub(super) struct WriterHandle {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches) -> Self {
-        let (segments, changed) = (SegmentCache::default(), BTreeSet::new());
-        Self { conn, epoch, node, segments, changed, garbage: true, hurry: false, watches }
+    pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches, space: Space) -> Self {
+        let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
+        Self { conn, epoch, node, segments, changed, garbage: true, last_lease, space, hurry: false, watches }
     }
 
     pub(super) fn start(self) -> WriterHandle {
@@ -83,17 +90,24 @@ impl Writer {
 
     /// Runs one request so that it leaves no trace if it fails.
     fn run<T>(&mut self, work: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> StoreResult<T> {
+        // A full disk may have undone the transaction that this one was to join.
+        if self.conn.is_autocommit() {
+            return Err(StoreError::Full);
+        }
         let savepoint = |conn: &Connection, sql: &str| conn.prepare_cached(sql)?.execute([]).map(drop);
         let outcome = savepoint(&self.conn, "SAVEPOINT request").and_then(|()| work(self));
         let outcome = outcome.and_then(|answer| savepoint(&self.conn, "RELEASE request").map(|()| answer));
         outcome.map_err(|error| {
-            tracing::error!(%error, "a write to the store failed");
-            let undone =
-                savepoint(&self.conn, "ROLLBACK TO request").and(savepoint(&self.conn, "RELEASE request"));
-            match (error.sqlite_error_code(), undone) {
-                (Some(ErrorCode::DiskFull), Ok(())) => StoreError::Full,
-                _ => StoreError::Stopped(error.to_string()),
+            if !self.conn.is_autocommit() {
+                let undone = savepoint(&self.conn, "ROLLBACK TO request");
+                drop(undone.and(savepoint(&self.conn, "RELEASE request")));
             }
+            if is_full(&error) {
+                self.space.ran_out();
+                return StoreError::Full;
+            }
+            tracing::error!(%error, "a write to the store failed");
+            StoreError::Stopped(error.to_string())
         })
     }
 }
@@ -101,6 +115,15 @@ impl Writer {
 impl WriterHandle {
     pub(super) fn stopped(&self) -> watch::Receiver<Option<String>> {
         self.stopped.clone()
+    }
+
+    /// As [`Self::write`], but not while the disk is full.
+    pub(super) async fn take_in<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.write(urgency, |writer| if writer.space.is_full() { Err(full()) } else { work(writer) }).await
     }
 
     /// Has `work` run in the writer's next transaction.
@@ -151,7 +174,8 @@ impl Loop {
     fn run(mut self) {
         loop {
             let next = if self.writer.garbage {
-                self.incoming.recv_timeout(Duration::ZERO)
+                let wait = if self.writer.space.was_full() { GARBAGE_PAUSE } else { Duration::ZERO };
+                self.incoming.recv_timeout(wait)
             } else {
                 self.incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
@@ -171,11 +195,15 @@ impl Loop {
     fn transaction(&mut self, first: Request) -> rusqlite::Result<()> {
         self.writer.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let answers = self.gather(first);
-        let outcome = self.writer.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let outcome = self.commit();
         self.last_commit = Instant::now();
-        let word = match &outcome {
-            Ok(_) => Ok(()),
-            Err(error) => Err(StoreError::Stopped(error.to_string())),
+        let (word, outcome) = match outcome {
+            Ok(()) => (Ok(()), Ok(())),
+            Err(error) if is_full(&error) => {
+                self.undo()?;
+                (Err(StoreError::Full), Ok(()))
+            }
+            Err(error) => (Err(StoreError::Stopped(error.to_string())), Err(error)),
         };
         for answer in answers {
             answer(word.clone());
@@ -183,7 +211,33 @@ impl Loop {
         for job in std::mem::take(&mut self.writer.changed) {
             self.writer.watches.wake(job);
         }
-        outcome.map(drop)
+        outcome
+    }
+
+    fn commit(&self) -> rusqlite::Result<()> {
+        if self.writer.conn.is_autocommit() {
+            return Err(full());
+        }
+        self.writer.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+
+    /// The disk is full, which is known before anything of the transaction counts: all of it is undone.
+    fn undo(&mut self) -> rusqlite::Result<()> {
+        if !self.writer.conn.is_autocommit() {
+            self.writer.conn.execute_batch("ROLLBACK")?;
+        }
+        self.writer.segments = SegmentCache::default();
+        self.writer.space.ran_out();
+        self.shorten_log();
+        Ok(())
+    }
+
+    /// Moves the log into the database, where its pages take less room. Readers may keep it from that.
+    fn shorten_log(&self) {
+        let shortened = self.writer.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = shortened {
+            tracing::debug!(%error, "the log could not be moved into the database");
+        }
     }
 
     /// Runs `first` and all that comes until the commit is due; gives what is to be answered after it.
@@ -210,9 +264,27 @@ impl Loop {
 
     fn collect_garbage(&mut self) -> rusqlite::Result<()> {
         let transaction = self.writer.conn.unchecked_transaction()?;
-        let more = super::control::collect_garbage(&transaction)?;
-        transaction.commit()?;
-        self.writer.garbage = more;
+        let outcome = super::control::collect_garbage(&transaction).and_then(|more| {
+            transaction.commit()?;
+            Ok(more)
+        });
+        match outcome {
+            Ok(more) => self.writer.garbage = more,
+            Err(error) if is_full(&error) => return self.undo(),
+            Err(error) => return Err(error),
+        }
+        if self.writer.space.was_full() {
+            self.shorten_log();
+        }
         Ok(())
     }
+}
+
+/// The error of a write for which there is no room.
+pub(super) fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
