@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use common::job::Job;
-use common::{Server, check, eventually};
+use common::{Server, check, eventually, skip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -41,7 +41,7 @@ fn node(slots: u32, function: &str) -> Option<Server> {
 fn has_node() -> bool {
     let found = Command::new("node").arg("--version").output().is_ok();
     if !found {
-        eprintln!("skipped: there is no node on the PATH");
+        skip("there is no node on the PATH");
     }
     found
 }
@@ -347,4 +347,41 @@ fn a_node_task_that_ends_its_worker_is_charged_alone() {
         only_one_fails(&results, 70);
         assert_eq!(results[70]["error"]["verdict"], "crash", "{:#}", results[70]);
     }
+}
+
+/// The checks of `gristmill check-worker` that do not hold; its exit code says whether there is one.
+fn failed_checks(command: &[&str]) -> Vec<String> {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_gristmill"));
+    let output = check.args(["check-worker", "--json", "--"]).args(command).output().unwrap();
+    let findings = String::from_utf8(output.stdout.clone()).unwrap();
+    let findings: Vec<Value> = findings.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed = findings.iter().filter(|finding| finding["outcome"] == "fails");
+    let failed: Vec<String> = failed.map(|finding| finding["check"].as_str().unwrap().to_owned()).collect();
+    assert!(!findings.is_empty() && output.status.success() == failed.is_empty(), "{output:?}");
+    failed
+}
+
+#[test]
+fn the_python_shim_is_a_worker() {
+    let script = format!(
+        "import sys\nsys.path.insert(0, {:?})\nimport gristmill\ngristmill.function(lambda x: x)\ngristmill.run()",
+        format!("{ROOT}/workers/python")
+    );
+    assert_eq!(failed_checks(&["python3", "-c", &script]), [""; 0]);
+}
+
+#[test]
+fn the_node_shim_is_a_worker_for_all_but_large_numbers() {
+    if !has_node() {
+        return;
+    }
+    let failed = |function: &str| {
+        let script = format!(
+            "--eval=import gristmill from '{ROOT}/workers/node/gristmill.mjs'; gristmill.run({function})"
+        );
+        failed_checks(&["node", "--input-type=module", &script])
+    };
+    assert_eq!(failed("(x) => ({ x })"), [""; 0]);
+    // JavaScript's own numbers lose digits beyond 2^53, and the check says so to a function that gives back its input.
+    assert_eq!(failed("(x) => x"), ["large numbers"]);
 }
