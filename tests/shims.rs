@@ -382,6 +382,6 @@ fn the_node_shim_is_a_worker_for_all_but_large_numbers() {
         failed_checks(&["node", "--input-type=module", &script])
     };
     assert_eq!(failed("(x) => ({ x })"), [""; 0]);
-    // JavaScript's own numbers lose digits beyond 2^53, and the check says so to a function that gives back its input.
-    assert_eq!(failed("(x) => x"), ["large numbers"]);
+    // JavaScript's own numbers lose digits beyond 2^53, which the check tells and forgives.
+    assert_eq!(failed("(x) => x"), [""; 0]);
 }

@@ -42,7 +42,8 @@ pub(super) fn large_numbers(suite: &mut Suite<'_>) -> Judged {
     let tasks = probe(suite, &[UNICODE[0].to_owned(), LARGE_NUMBER.to_owned()])?;
     Ok(match &tasks[..] {
         [Task::Output(text), Task::Output(number)] if is_same(text, UNICODE[0]) => {
-            let outcome = if is_same(number, LARGE_NUMBER) { Holds } else { Fails };
+            // A language whose numbers are all floats cannot do better, so it is only told.
+            let outcome = if is_same(number, LARGE_NUMBER) { Holds } else { Info };
             (outcome, format!("{LARGE_NUMBER} came back as {number}"))
         }
         _ => (Info, "the function does not give back its input".to_owned()),

@@ -322,7 +322,6 @@ impl Supervisor {
         let message = format!("no worker of {function} started, {times} times in a row: {why}");
         let error =
             TaskError { kind: Some("StartFailure".into()), ..TaskError::new(Verdict::Crash, message) };
-        tracing::warn!(%job, function, times, "the job fails: its workers do not start");
         self.write(Write::Fail { job, error: error.to_line().into() });
     }
 }

@@ -144,6 +144,9 @@ impl Supervisor {
             tracing::warn!(%job, "an answer is void: its lease does not hold");
         }
         let ended = state.is_none_or(JobState::is_final);
+        if ended && matches!(write, Write::Fail { .. }) {
+            tracing::warn!(%job, "the job has failed: its workers do not start");
+        }
         if ended {
             self.limits.remove(&job);
         }

@@ -36,6 +36,7 @@ pub const FILE_NAME: &str = "gristmill.sqlite";
 /// Earlier versions may corrupt a WAL that is reset while another connection commits.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 const READERS: usize = 4;
+const PAGE_BYTES: u64 = 8192;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ impl SqliteStore {
         let sqlite_error = |error| OpenError::Sqlite(path.clone(), error);
         Space::give_up_reserve(dir);
         let mut conn = Connection::open(&path).map_err(sqlite_error)?;
-        prepare(&conn).map_err(sqlite_error)?;
+        prepare(&conn, Space::reserve_bytes(dir)).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
         let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
         let readers =
@@ -97,17 +98,18 @@ impl SqliteStore {
     }
 }
 
-fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+/// Sets a connection up; the log may have so many bytes before it is moved into the database.
+fn prepare(conn: &Connection, log_bytes: u64) -> rusqlite::Result<()> {
     conn.execute_batch(
         "PRAGMA page_size = 8192;
          PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
-         PRAGMA wal_autocheckpoint = 4096;
-         PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -16384;
          PRAGMA temp_store = MEMORY;",
     )?;
+    conn.pragma_update(None, "wal_autocheckpoint", (log_bytes / PAGE_BYTES) as i64)?;
+    conn.pragma_update(None, "journal_size_limit", log_bytes as i64)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 const FILE_NAME: &str = "reserve";
-const MOST_BYTES: u64 = 16 << 20;
-const LEAST_BYTES: u64 = 256 << 10;
-/// The reserve is this part of the disk, within the bounds above.
-const PART: u64 = 32;
+const MOST_BYTES: u64 = 32 << 20;
+const LEAST_BYTES: u64 = 512 << 10;
+/// The reserve is this part of the disk, within the bounds above. The log is held to the same size, so that there is room
+/// to move it into the database even then.
+const PART: u64 = 16;
 /// The disk is asked for its free room at most so often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -39,6 +40,12 @@ impl Space {
         drop(fs::remove_file(dir.join(FILE_NAME)));
     }
 
+    /// How large the reserve is, and the log may be, in bytes.
+    pub(super) fn reserve_bytes(dir: &Path) -> u64 {
+        let all = statvfs(dir).map_or(0, |disk| disk.f_blocks * disk.f_frsize);
+        (all / PART).clamp(LEAST_BYTES, MOST_BYTES)
+    }
+
     /// A write found no room.
     pub(super) fn ran_out(&mut self) {
         if self.full.is_none() {
@@ -47,7 +54,7 @@ impl Space {
                 "the disk is full: nothing new is taken in until there is room; results and deletes go on in a reserve"
             );
         }
-        self.full = Some(Instant::now());
+        self.full.get_or_insert_with(Instant::now);
         Self::give_up_reserve(&self.dir);
     }
 
@@ -55,7 +62,7 @@ impl Space {
     pub(super) fn is_full(&mut self) -> bool {
         if self.full.is_some_and(|at| at.elapsed() >= LOOK_EVERY) {
             self.full = Some(Instant::now());
-            if self.free_bytes() >= 2 * self.reserve_bytes() && self.take_reserve() {
+            if self.free_bytes() >= 2 * Self::reserve_bytes(&self.dir) && self.take_reserve() {
                 tracing::info!("there is room on the disk again");
                 self.full = None;
             }
@@ -72,7 +79,7 @@ impl Space {
         let allocate = || {
             let file =
                 File::options().write(true).create(true).truncate(false).open(self.dir.join(FILE_NAME))?;
-            fallocate(&file, FallocateFlags::empty(), 0, self.reserve_bytes())?;
+            fallocate(&file, FallocateFlags::empty(), 0, Self::reserve_bytes(&self.dir))?;
             Ok::<(), std::io::Error>(())
         };
         let outcome = allocate();
@@ -83,12 +90,8 @@ impl Space {
         outcome.is_ok()
     }
 
-    fn reserve_bytes(&self) -> u64 {
-        let all = statvfs(&self.dir).map_or(0, |disk| disk.f_blocks * disk.f_frsize);
-        (all / PART).clamp(LEAST_BYTES, MOST_BYTES)
-    }
-
-    fn free_bytes(&self) -> u64 {
+    /// How much room there is, in bytes.
+    pub(super) fn free_bytes(&self) -> u64 {
         statvfs(&self.dir).map_or(0, |disk| disk.f_bavail * disk.f_frsize)
     }
 }

@@ -36,6 +36,9 @@ pub(super) enum Urgency {
 /// While the disk is full, garbage is removed a little at a time, so that there is room to note it.
 const GARBAGE_PAUSE: Duration = Duration::from_millis(20);
 
+/// Under load, garbage waits for so long and no longer.
+const GARBAGE_PATIENCE: Duration = Duration::from_millis(20);
+
 type Answer = Box<dyn FnOnce(StoreResult<()>) + Send>;
 type Work = Box<dyn FnOnce(&mut Writer) -> Option<Answer> + Send>;
 
@@ -83,7 +86,10 @@ impl Writer {
         let (stop, stopped) = watch::channel(None);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || Loop { writer: self, incoming, last_commit: Instant::now(), stop }.run())
+            .spawn(move || {
+                let now = Instant::now();
+                Loop { writer: self, incoming, last_commit: now, garbage_due: now, stop }.run();
+            })
             .expect("a thread can be started while the server starts");
         WriterHandle { requests: Some(requests), stopped, thread: Some(thread) }
     }
@@ -167,6 +173,8 @@ struct Loop {
     writer: Writer,
     incoming: Receiver<Request>,
     last_commit: Instant,
+    /// When some more garbage is to be removed, if there is any.
+    garbage_due: Instant,
     stop: watch::Sender<Option<String>>,
 }
 
@@ -174,8 +182,8 @@ impl Loop {
     fn run(mut self) {
         loop {
             let next = if self.writer.garbage {
-                let wait = if self.writer.space.was_full() { GARBAGE_PAUSE } else { Duration::ZERO };
-                self.incoming.recv_timeout(wait)
+                // Requests go first, but do not keep garbage waiting for ever.
+                self.incoming.recv_timeout(self.garbage_due.saturating_duration_since(Instant::now()))
             } else {
                 self.incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
@@ -184,6 +192,8 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => self.collect_garbage(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            let overdue = self.writer.garbage && self.garbage_due + GARBAGE_PATIENCE <= Instant::now();
+            let outcome = outcome.and_then(|()| if overdue { self.collect_garbage() } else { Ok(()) });
             if let Err(error) = outcome {
                 tracing::error!(%error, "a commit failed: its fate is unknown, so the store stops");
                 self.stop.send_replace(Some(error.to_string()));
@@ -263,6 +273,8 @@ impl Loop {
     }
 
     fn collect_garbage(&mut self) -> rusqlite::Result<()> {
+        let pause = if self.writer.space.was_full() { GARBAGE_PAUSE } else { Duration::ZERO };
+        self.garbage_due = Instant::now() + pause;
         let transaction = self.writer.conn.unchecked_transaction()?;
         let outcome = super::control::collect_garbage(&transaction).and_then(|more| {
             transaction.commit()?;
