@@ -55,6 +55,7 @@ impl Outcomes {
     }
 
     /// Some of them: `count` from `first` on.
+    #[must_use]
     pub fn part(&self, first: u64, count: u64) -> Self {
         let mut part = Self::default();
         self.iter().skip(first as usize).take(count as usize).for_each(|(ns, failed)| part.push(ns, failed));
@@ -136,6 +137,7 @@ pub struct ResultSegment {
 
 impl ResultSegment {
     /// Some of its results, as a segment of their own: `count` from `first` on.
+    #[must_use]
     pub fn part(&self, first: u64, count: u64) -> Self {
         let body = match &self.body {
             ResultBody::Ran { worker, pid, outcomes, lines: block, used } => {

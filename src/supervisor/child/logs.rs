@@ -15,6 +15,10 @@ const MOST_A_TASK: usize = 256 * 1024;
 const MOST_A_LINE: usize = 8 * 1024;
 
 /// Which attempt at which task prints.
+#[expect(
+    clippy::struct_field_names,
+    reason = "an attempt is known by its number, which is called so everywhere"
+)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attempt {
     pub(super) job: JobId,
@@ -61,14 +65,17 @@ impl Logs {
             self.due.get_or_insert(now.0 + GATHER);
         }
         self.bytes += text.len();
-        match self.printed.back_mut().filter(|last| last.by == by && last.stream == stream && dropped == 0) {
-            Some(last) => last.text.push_str(text),
-            None => {
-                let (stream, text) = (stream.to_owned(), text.to_owned());
-                self.printed.push_back(Printed { by, at: now.1, stream, text, dropped });
-            }
+        let last = self.printed.back_mut();
+        if let Some(last) = last.filter(|last| last.by == by && last.stream == stream && dropped == 0) {
+            last.text.push_str(text);
+        } else {
+            let (stream, text) = (stream.to_owned(), text.to_owned());
+            self.printed.push_back(Printed { by, at: now.1, stream, text, dropped });
         }
-        self.drop_oldest();
+        // Only now and then, as it moves all that stays.
+        if self.bytes > 2 * MOST_AT_ONCE {
+            self.drop_oldest();
+        }
     }
 
     fn is_full(&self, by: Attempt) -> bool {
@@ -98,6 +105,13 @@ impl Logs {
         self.due.get_or_insert(now + GATHER);
     }
 
+    /// A task has ended: what it printed last is passed on soon, however much it was.
+    pub(super) fn task_ended(&mut self, now: Instant) {
+        if !self.printed.is_empty() {
+            self.wake(now);
+        }
+    }
+
     /// When some of it is to be passed on.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
@@ -105,6 +119,7 @@ impl Logs {
 
     /// All of it, by job.
     pub(super) fn take(&mut self, worker: &str, pid: u32) -> Vec<(JobId, Vec<LogEntry>)> {
+        self.drop_oldest();
         self.due = None;
         self.bytes = 0;
         let mut jobs: Vec<(JobId, Vec<LogEntry>)> = Vec::new();
@@ -133,11 +148,9 @@ pub(super) struct Pieces {
 impl Pieces {
     /// The text that this piece completes, and how many bytes before it were dropped.
     pub(super) fn feed(&mut self, piece: &[u8]) -> (String, u64) {
-        let dropped = (self.partial.len() + piece.len()).saturating_sub(MOST_AT_ONCE);
-        if dropped > 0 {
-            self.partial.clear();
-        }
-        self.partial.extend_from_slice(&piece[piece.len().saturating_sub(MOST_AT_ONCE)..]);
+        self.partial.extend_from_slice(piece);
+        let dropped = self.partial.len().saturating_sub(MOST_AT_ONCE);
+        self.partial.drain(..dropped);
         let end = memchr::memrchr(b'\n', &self.partial).map_or(0, |at| at + 1);
         let end = if self.partial.len() - end > MOST_A_LINE { self.partial.len() } else { end };
         let rest = self.partial.split_off(end);
@@ -166,6 +179,9 @@ mod tests {
         assert_eq!(pieces.feed("\u{e9}".as_bytes()[..1].as_ref()), (String::new(), 0));
         assert_eq!(pieces.feed(b"\xa9\nc"), ("b\u{e9}\n".into(), 0));
         assert_eq!(pieces.finish(), "c");
+        assert_eq!(pieces.feed(b"begun"), (String::new(), 0));
+        let (text, dropped) = pieces.feed(&vec![b'x'; MOST_AT_ONCE - 1]);
+        assert_eq!((text.len(), dropped), (MOST_AT_ONCE, 4));
         let (text, dropped) = pieces.feed(&vec![b'x'; 100_000]);
         assert_eq!((text.len(), dropped), (MOST_AT_ONCE, 100_000 - MOST_AT_ONCE as u64));
     }

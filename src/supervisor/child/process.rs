@@ -25,6 +25,10 @@ pub(super) struct Process {
     /// Messages that the worker has not taken, from `written` on.
     pub(super) outgoing: Vec<u8>,
     written: usize,
+    /// Whether it has closed its stdin.
+    is_deaf: bool,
+    /// Whether there was something that it could not be told for that.
+    has_undelivered: bool,
 }
 
 /// What has happened, one or more of these.
@@ -35,7 +39,7 @@ pub(super) struct Happened {
     pub(super) wake: bool,
     /// The guard has said something, or has ended.
     pub(super) control: bool,
-    /// There is room in stdin for what is outgoing.
+    /// There is room in stdin for what is outgoing, or nobody reads it any more.
     pub(super) stdin: bool,
     /// There is something on stdout, or it has ended.
     pub(super) stdout: bool,
@@ -55,6 +59,8 @@ impl Process {
             reports: LineSplitter::new(REPORT_BYTES),
             outgoing: Vec::new(),
             written: 0,
+            is_deaf: false,
+            has_undelivered: false,
         })
     }
 
@@ -66,6 +72,16 @@ impl Process {
     /// Whether the worker can still answer.
     pub(super) fn has_stdout(&self) -> bool {
         self.stdout.is_some()
+    }
+
+    /// Whether it has closed its stdin.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf
+    }
+
+    /// Whether there was something that it could not be told, as it had closed its stdin.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.has_undelivered
     }
 
     pub(super) fn guard_pid(&self) -> u32 {
@@ -93,7 +109,7 @@ impl Process {
 
     /// Waits until something happens or the time is over; stdout is left alone unless `reads_stdout`.
     pub(super) fn wait(
-        &self,
+        &mut self,
         wake: &OwnedFd,
         timeout: Option<Duration>,
         reads_stdout: bool,
@@ -101,11 +117,11 @@ impl Process {
         let timeout = timeout
             .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
         let unwatched = || PollFd::new(wake, PollFlags::empty());
-        let stdin = self.stdin.as_ref().filter(|_| !self.outgoing.is_empty());
+        let room = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = [
             PollFd::new(wake, PollFlags::IN),
             self.control.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
-            stdin.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::OUT)),
+            self.stdin.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, room)),
             self.stdout
                 .as_ref()
                 .filter(|_| reads_stdout)
@@ -114,6 +130,7 @@ impl Process {
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {
+                self.is_deaf |= fds[2].revents().contains(PollFlags::ERR);
                 let [wake, control, stdin, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
                 Ok(Happened { wake, control, stdin, stdout, stderr })
             }
@@ -124,13 +141,19 @@ impl Process {
 
     /// Writes what is outgoing, as far as there is room.
     pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.is_deaf {
+            // What it has not taken is given back when it ends.
+            self.stdin = None;
+            self.has_undelivered |= self.written < self.outgoing.len();
+        }
         while let Some(stdin) = self.stdin.as_mut().filter(|_| self.written < self.outgoing.len()) {
             match stdin.write(&self.outgoing[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It has closed its stdin; what it has not taken is given back when it ends.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stdin = None,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    (self.stdin, self.is_deaf, self.has_undelivered) = (None, true, true);
+                }
                 Err(error) => return Err(error),
             }
         }

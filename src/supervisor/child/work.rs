@@ -1,6 +1,7 @@
 //! What a worker has to do and how far it is: chunks in the order of their sending, each answered in order.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
@@ -30,6 +31,8 @@ pub(super) struct Work {
     since: Instant,
     answers: Answers,
     settled: Vec<(Settlement, u32, Duration)>,
+    /// The tasks that it has answered of the chunk that it answered last.
+    answered: Range<u64>,
     cpu_ns: u64,
     rss: (u64, Option<Instant>),
     /// What it says that the tasks since the last completion used.
@@ -104,6 +107,7 @@ impl Work {
             since: Instant::now(),
             answers: Answers::default(),
             settled: Vec::new(),
+            answered: 0..0,
             cpu_ns: 0,
             rss: (0, None),
             used: Usage::default(),
@@ -196,7 +200,7 @@ impl Work {
     }
 
     /// Takes in outputs; what is wrong with them, if anything is.
-    pub(super) fn done(&mut self, done: &Done<'_>) -> Result<(), String> {
+    pub(super) fn done(&mut self, done: &Done<'_>) -> Result<(), Cause> {
         let left = self.chunks.front().filter(|chunk| chunk.next == done.index).map_or(0, Progress::left);
         if done.outputs.len() > left as usize {
             return Err(self.unexpected(done.index, done.outputs.len()));
@@ -220,7 +224,7 @@ impl Work {
     }
 
     /// Takes in an error; what is wrong with it, if anything is.
-    pub(super) fn failed(&mut self, failed: &Failed<'_>) -> Result<(), String> {
+    pub(super) fn failed(&mut self, failed: &Failed<'_>) -> Result<(), Cause> {
         let Some(chunk) = self.chunks.front().filter(|chunk| chunk.next == failed.index) else {
             return Err(self.unexpected(failed.index, 1));
         };
@@ -241,18 +245,25 @@ impl Work {
         Ok(())
     }
 
-    fn unexpected(&self, index: u64, count: usize) -> String {
+    fn unexpected(&self, index: u64, count: usize) -> Cause {
         let expected = self.chunks.front().map_or_else(
             || "nothing, as it has no task".to_owned(),
             |chunk| format!("task {} next, and at most {} in all", chunk.next, chunk.left()),
         );
-        format!("it answered {count} tasks from task {index} on; expected was {expected}")
+        let why = format!("it answered {count} tasks from task {index} on; expected was {expected}");
+        let is_next = self.chunks.front().is_some_and(|chunk| chunk.next == index);
+        if self.answered.contains(&index) && !is_next {
+            Cause::BrokenBefore(why)
+        } else {
+            Cause::BadOutput(why)
+        }
     }
 
     fn advance(&mut self, count: u32) {
         self.since = Instant::now();
         let Some(chunk) = self.chunks.front_mut() else { return };
         chunk.next += u64::from(count);
+        self.answered = chunk.first()..chunk.next;
         if chunk.left() == 0 {
             self.pass_on();
             self.chunks.pop_front();
