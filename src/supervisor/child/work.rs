@@ -15,6 +15,10 @@ use crate::sys;
 
 /// A worker that has not answered for so long, with tasks of its chunk unstarted, is asked to return them.
 const SLOW: Duration = Duration::from_millis(30);
+/// No worker is at so many tasks, or on so many CPUs, at once, whatever it says.
+const MOST_AT_ONCE: u64 = 1024;
+/// No machine has so much memory, in bytes.
+const MOST_MEMORY: u64 = 1 << 56;
 /// Memory is looked up at most so often.
 const RSS_EVERY: Duration = Duration::from_millis(100);
 
@@ -24,6 +28,9 @@ pub(super) struct Work {
     pub(super) worker: String,
     pub(super) pid: u32,
     max_output_bytes: u64,
+    started: Instant,
+    task_time: Budget,
+    cpu_time: Budget,
     /// Whether it returns what it has not started when it is asked.
     pub(super) returns: bool,
     chunks: VecDeque<Progress>,
@@ -37,6 +44,22 @@ pub(super) struct Work {
     rss: (u64, Option<Instant>),
     /// What it says that the tasks since the last completion used.
     used: Usage,
+}
+
+/// What a worker has said that it used of something, which is no more than it can have used since its start. So no sum
+/// of what workers say is absurd.
+#[derive(Debug, Default)]
+struct Budget {
+    spent: u64,
+}
+
+impl Budget {
+    fn grant(&mut self, said: u64, lived: Duration) -> u64 {
+        let most = (lived.as_nanos() as u64).saturating_mul(MOST_AT_ONCE).saturating_sub(self.spent);
+        let granted = said.min(most);
+        self.spent += granted;
+        granted
+    }
 }
 
 /// A chunk and how far it is.
@@ -101,6 +124,9 @@ impl Work {
         Self {
             worker,
             max_output_bytes,
+            started: Instant::now(),
+            task_time: Budget::default(),
+            cpu_time: Budget::default(),
             pid: 0,
             returns: false,
             chunks: VecDeque::new(),
@@ -206,21 +232,26 @@ impl Work {
             return Err(self.unexpected(done.index, done.outputs.len()));
         }
         let unmeasured = self.since.elapsed().as_nanos() as u64 / (done.outputs.len() as u64).max(1);
+        let lived = self.started.elapsed();
         for (at, output) in done.outputs.iter().enumerate() {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
-            let output = output.get().as_bytes();
-            if output.len() as u64 > self.max_output_bytes {
-                let message =
-                    format!("its output has {} bytes; it may have {}", output.len(), self.max_output_bytes);
-                let error = TaskError::new(Verdict::OutputTooLarge, message);
-                self.answers.push(ns, true, &error.to_line());
-            } else {
-                self.answers.push(ns, false, output);
-            }
+            let ns = self.task_time.grant(ns, lived);
+            self.push(ns, false, output.get().as_bytes());
         }
         self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
         Ok(())
+    }
+
+    /// Takes in an output or an error, unless it is too large.
+    fn push(&mut self, ns: u64, failed: bool, line: &[u8]) {
+        if line.len() as u64 <= self.max_output_bytes {
+            return self.answers.push(ns, failed, line);
+        }
+        let what = if failed { "error" } else { "output" };
+        let message = format!("its {what} has {} bytes; it may have {}", line.len(), self.max_output_bytes);
+        let error = TaskError::new(Verdict::OutputTooLarge, message);
+        self.answers.push(ns, true, &error.to_line());
     }
 
     /// Takes in an error; what is wrong with it, if anything is.
@@ -230,6 +261,7 @@ impl Work {
         };
         let Assignment { chunk: Chunk { attempt, .. }, max_attempts, .. } = chunk.assignment;
         let ns = failed.ns.unwrap_or_else(|| self.since.elapsed().as_nanos() as u64);
+        let ns = self.task_time.grant(ns, self.started.elapsed());
         self.used.add(failed.usage);
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
@@ -239,7 +271,7 @@ impl Work {
             let Failed { verdict, kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
             let error = TaskError { verdict: *verdict, kind, message, stack };
-            self.answers.push(ns, true, &error.to_line());
+            self.push(ns, true, &error.to_line());
         }
         self.advance(1);
         Ok(())
@@ -312,7 +344,8 @@ impl Work {
         }
         let said = std::mem::take(&mut self.used);
         let seen = self.cpu_ns.saturating_sub(before);
-        (said.cpu_ns.map_or(seen, |its| its + seen), self.rss.0.max(said.max_rss_bytes.unwrap_or(0)))
+        let said_ns = self.cpu_time.grant(said.cpu_ns.unwrap_or(0), self.started.elapsed());
+        (said_ns + seen, self.rss.0.max(said.max_rss_bytes.unwrap_or(0).min(MOST_MEMORY)))
     }
 
     /// What becomes of all that has no answer, now that the worker has ended.
@@ -360,5 +393,20 @@ impl Work {
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_says_that_it_used_is_bounded_by_its_life() {
+        let mut budget = Budget::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(budget.grant(7, second), 7);
+        let most = 1_000_000_000 * MOST_AT_ONCE;
+        assert_eq!((budget.grant(u64::MAX, second), budget.grant(1, second)), (most - 7, 0));
+        assert_eq!(budget.grant(u64::MAX, 3 * second), 2 * most);
     }
 }
