@@ -14,6 +14,11 @@ const MOST_A_TASK: usize = 256 * 1024;
 /// A line that is longer is passed on in pieces.
 const MOST_A_LINE: usize = 8 * 1024;
 
+/// So much is kept of a stream's name, which a worker may choose, in bytes.
+const MOST_A_NAME: usize = 64;
+/// No worker has dropped more, whatever it says, in bytes.
+const MOST_DROPPED: u64 = 1 << 48;
+
 /// Which attempt at which task prints.
 #[expect(
     clippy::struct_field_names,
@@ -58,6 +63,8 @@ impl Logs {
         if text.is_empty() {
             return;
         }
+        let (stream, dropped) =
+            (&stream[..stream.floor_char_boundary(MOST_A_NAME)], dropped.min(MOST_DROPPED));
         if self.passed.is_none_or(|(its, _)| its != by) {
             self.passed = Some((by, 0));
         }
@@ -95,7 +102,9 @@ impl Logs {
             let (is_gone, dropped) = (first.text.is_empty(), first.dropped);
             if is_gone && self.printed.len() > 1 {
                 self.printed.pop_front();
-                self.printed.iter_mut().take(1).for_each(|next| next.dropped += dropped);
+                if let Some(next) = self.printed.front_mut() {
+                    next.dropped = (next.dropped + dropped).min(MOST_DROPPED);
+                }
             }
         }
     }
