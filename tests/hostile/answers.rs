@@ -92,7 +92,7 @@ fn a_worker_that_closes_its_stdout_can_answer_no_more() {
     assert_eq!(error["message"], "it closed its stdout and went on, and could answer no more");
     // The server waits for it, twice a second and a grace, without looking again and again.
     let ticks = Proc::find(mill.server.pid()).unwrap().cpu_ticks;
-    assert!(ticks < 150, "{ticks} clock ticks");
+    assert!(ticks < 100, "{ticks} clock ticks");
     mill.ends_clean();
 }
 

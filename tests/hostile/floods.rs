@@ -47,6 +47,20 @@ fn the_end_of_many_stray_prints_is_kept() {
 }
 
 #[test]
+fn log_messages_are_cut_to_size() {
+    let mill = Mill::start();
+    let job = mill.server.map("absurd_logs", &json!([bad()]));
+    job.succeeds();
+    let text = mill.server.get(&format!("{}/logs", job.path())).expect(200).text;
+    for line in text.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&entry["stream"], &entry["text"]), (&json!("x".repeat(64)), &json!("hello")));
+    }
+    assert_eq!(text.lines().count(), 30);
+    mill.ends_clean();
+}
+
+#[test]
 fn full_pipes_in_all_directions_block_nobody() {
     let mill = Mill::start();
     let input = json!({"bad": true, "pad": "x".repeat(100_000)});

@@ -7,7 +7,7 @@ use serde_json::json;
 #[track_caller]
 fn does_not_start(function: &str, times: u32, why: &str) {
     let mill = Mill::start();
-    let job = mill.server.map(function, &json!([1, 2, 3]));
+    let job = mill.server.submit(&json!({"function": function, "inputs": [1, 2, 3], "processes": 1}));
     let status = job.wait_for("why nothing starts", |status| status["start_failure"].is_object());
     let failure = &status["start_failure"];
     assert_eq!((&failure["function"], &failure["message"]), (&json!(function), &json!(why)), "{status:#}");
@@ -27,18 +27,18 @@ fn does_not_start(function: &str, times: u32, why: &str) {
 #[test]
 fn a_worker_that_is_never_ready_fails_its_job() {
     let why = "it did not say that it was ready in time; its last words: looking for the model";
-    does_not_start("never_ready", 3, why);
+    does_not_start("never_ready", 2, why);
 }
 
 #[test]
 fn a_worker_of_another_version_fails_its_job() {
     let why = "it speaks version 2 of the frames protocol; this server speaks 1";
-    does_not_start("wrong_version", 2, why);
+    does_not_start("wrong_version", 5, why);
 }
 
 #[test]
 fn a_worker_that_exits_at_its_start_fails_its_job() {
     let why =
         "the worker exited with code 7 before it had answered; its last words: no module named frobnicate";
-    does_not_start("exits_at_start", 4, why);
+    does_not_start("exits_at_start", 5, why);
 }

@@ -238,6 +238,14 @@ def noisy(index, attempt, **_):
 
 
 @fault
+def absurd_logs(index, **_):
+    log = message("log", index=index, stream="x" * (10 * MB), text="hello", dropped_bytes=2**64 - 1)
+    for _ in range(30):
+        write(log)
+    return done(index, "said")
+
+
+@fault
 def far(index, then, **_):
     write(message("progress", index=index, done=3, total=10))
     wait_for(then)
