@@ -26,6 +26,7 @@ fn a_second_answer_while_the_next_task_runs_harms_nobody() {
     let results = job.by_input();
     assert_eq!((&results[0]["output"], &results[1]["output"]), (&json!("first"), &json!(1)));
     assert_eq!(results[1]["attempt"], 1, "{results:#?}");
+    assert_ne!(results[0]["pid"], results[1]["pid"], "the worker that cannot count is ended");
     mill.ends_clean();
 }
 

@@ -33,6 +33,7 @@ fn no_child_of_a_fork_bomb_survives_its_task() {
     let mill = Mill::start();
     let result = mill.one_among_many("forks", &bad());
     assert_eq!((&result["error"]["verdict"], &result["attempt"]), (&json!("crash"), &json!(2)));
+    assert_eq!(result["error"]["message"], "killed by SIGABRT");
     // The workers themselves are still warm; the children have the name of their parent.
     eventually("the end of 400 children", || {
         let all = mill.server.processes();
@@ -54,9 +55,14 @@ fn ten_poisonous_inputs_among_ten_thousand_fail_alone() {
     job.wait();
     job.has_each_result_once(10_000);
     for (index, result) in job.by_input().iter().enumerate() {
-        let seen = (&result["attempt"], &result["error"]["verdict"]);
-        let expected = if is_bad(index) { (json!(3), json!("crash")) } else { (json!(1), Value::Null) };
-        assert_eq!(seen, (&expected.0, &expected.1), "{result:#}");
+        let error = &result["error"];
+        let seen = [&result["attempt"], &error["verdict"], &error["message"]].map(Clone::clone);
+        let expected = if is_bad(index) {
+            [json!(3), json!("crash"), json!("killed by SIGABRT")]
+        } else {
+            [json!(1), Value::Null, Value::Null]
+        };
+        assert_eq!(seen, expected, "{result:#}");
     }
     mill.ends_clean();
 }
