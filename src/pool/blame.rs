@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum Fault {
     /// Something that one of its tasks did: a crash, a timeout, an answer that is none.
     Task,
+    /// Something that a task did that has its outcome, such as to answer twice.
+    Earlier,
     /// Something that we did: a shutdown, a resize, a cancel, a wish of the operator.
     Ours,
 }
@@ -17,7 +19,7 @@ pub enum Fault {
 pub enum Blame {
     /// Back to the queue, free of charge.
     Nobody,
-    /// One of them did it, nobody knows which: back to the queue, each in a chunk of its own, free of charge.
+    /// One of them did it, nobody knows which, or perhaps none: back to the queue, each in a chunk of its own, free of charge.
     OneOfThem,
     /// The only one did it, and is tried again as the next attempt.
     Charged,
@@ -31,7 +33,7 @@ pub fn judge(fault: Fault, unanswered: u32, attempt: u32, max_attempts: u32) -> 
         (Fault::Ours, _) => Blame::Nobody,
         (Fault::Task, 1) if attempt < max_attempts => Blame::Charged,
         (Fault::Task, 1) => Blame::Failed,
-        (Fault::Task, _) => Blame::OneOfThem,
+        (Fault::Task | Fault::Earlier, _) => Blame::OneOfThem,
     }
 }
 
@@ -77,6 +79,7 @@ mod tests {
         assert_eq!(judge(Fault::Task, 5, 1, 3), Blame::OneOfThem);
         assert_eq!(judge(Fault::Task, 1, 1, 3), Blame::Charged);
         assert_eq!(judge(Fault::Task, 1, 3, 3), Blame::Failed);
+        assert_eq!(judge(Fault::Earlier, 1, 3, 3), Blame::OneOfThem);
         assert_eq!(judge(Fault::Ours, 1, 3, 3), Blame::Nobody);
         assert_eq!(judge(Fault::Ours, 7, 1, 3), Blame::Nobody);
         assert!(retries(true, 2, 3) && !retries(true, 3, 3) && !retries(false, 1, 3));

@@ -103,7 +103,7 @@ impl Usage {
     /// Takes in what another task used.
     pub fn add(&mut self, other: Self) {
         let Self { cpu_ns, max_rss_bytes } = other;
-        self.cpu_ns = cpu_ns.map(|ns| self.cpu_ns.unwrap_or(0) + ns).or(self.cpu_ns);
+        self.cpu_ns = cpu_ns.map(|ns| self.cpu_ns.unwrap_or(0).saturating_add(ns)).or(self.cpu_ns);
         self.max_rss_bytes = max_rss_bytes.max(self.max_rss_bytes);
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Cause {
     Timeout(Duration),
     /// It wrote what is no answer.
     BadOutput(String),
+    /// It was broken by a task that has its outcome.
+    BrokenBefore(String),
     /// It wrote a message that is too long.
     TooLong(String),
     /// It and all below it held more memory than they may; `limit` is unknown where the kernel killed it.
@@ -39,9 +41,12 @@ impl Cause {
     pub(super) fn ends_answers(&self) -> bool {
         match self {
             Self::Asked | Self::NotReady => false,
-            Self::Timeout(_) | Self::BadOutput(_) | Self::TooLong(_) | Self::Oom { .. } | Self::Hang(_) => {
-                true
-            }
+            Self::Timeout(_)
+            | Self::BadOutput(_)
+            | Self::BrokenBefore(_)
+            | Self::TooLong(_)
+            | Self::Oom { .. }
+            | Self::Hang(_) => true,
         }
     }
 }
@@ -87,6 +92,7 @@ impl Ending {
     pub(super) fn fault(&self, cause: Option<&Cause>) -> Fault {
         match (cause, self) {
             (Some(Cause::Asked | Cause::NotReady), _) | (None, Self::NotStarted(_)) => Fault::Ours,
+            (Some(Cause::BrokenBefore(_)), _) => Fault::Earlier,
             (Some(_), _) | (None, Self::Exited(_) | Self::Killed(_) | Self::Lost) => Fault::Task,
         }
     }
@@ -97,7 +103,7 @@ impl Ending {
             Some(Cause::Timeout(after)) => {
                 (Verdict::Timeout, format!("timeout after {} s", after.as_secs_f64()))
             }
-            Some(Cause::BadOutput(why)) => (Verdict::BadOutput, why.clone()),
+            Some(Cause::BadOutput(why) | Cause::BrokenBefore(why)) => (Verdict::BadOutput, why.clone()),
             Some(Cause::TooLong(why)) => (Verdict::OutputTooLarge, why.clone()),
             Some(Cause::Oom { held, limit }) => (Verdict::Oom, oom(*held, *limit)),
             Some(Cause::Hang(most)) => {
@@ -114,7 +120,7 @@ impl Ending {
     pub(super) fn describe(&self, cause: Option<&Cause>, stderr: &str) -> String {
         let why = match cause {
             Some(Cause::NotReady) => "it did not say that it was ready in time".into(),
-            Some(Cause::BadOutput(why) | Cause::TooLong(why)) => why.clone(),
+            Some(Cause::BadOutput(why) | Cause::BrokenBefore(why) | Cause::TooLong(why)) => why.clone(),
             Some(Cause::Oom { held, limit }) => oom(*held, *limit),
             Some(Cause::Asked | Cause::Timeout(_) | Cause::Hang(_)) | None => self.message(),
         };

@@ -14,6 +14,11 @@ const MOST_A_TASK: usize = 256 * 1024;
 /// A line that is longer is passed on in pieces.
 const MOST_A_LINE: usize = 8 * 1024;
 
+/// So much is kept of a stream's name, which a worker may choose, in bytes.
+const MOST_A_NAME: usize = 64;
+/// No worker has dropped more, whatever it says, in bytes.
+const MOST_DROPPED: u64 = 1 << 48;
+
 /// Which attempt at which task prints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct TaskRun {
@@ -54,6 +59,8 @@ impl Logs {
         if text.is_empty() {
             return;
         }
+        let (stream, dropped) =
+            (&stream[..stream.floor_char_boundary(MOST_A_NAME)], dropped.min(MOST_DROPPED));
         if self.passed.is_none_or(|(its, _)| its != by) {
             self.passed = Some((by, 0));
         }
@@ -68,7 +75,10 @@ impl Logs {
             let (stream, text) = (stream.to_owned(), text.to_owned());
             self.printed.push_back(Printed { by, at: now.1, stream, text, dropped });
         }
-        self.drop_oldest();
+        // Only now and then, as it moves all that stays.
+        if self.bytes > 2 * MOST_AT_ONCE {
+            self.drop_oldest();
+        }
     }
 
     fn is_full(&self, by: TaskRun) -> bool {
@@ -88,7 +98,9 @@ impl Logs {
             let (is_gone, dropped) = (first.text.is_empty(), first.dropped);
             if is_gone && self.printed.len() > 1 {
                 self.printed.pop_front();
-                self.printed.iter_mut().take(1).for_each(|next| next.dropped += dropped);
+                if let Some(next) = self.printed.front_mut() {
+                    next.dropped = (next.dropped + dropped).min(MOST_DROPPED);
+                }
             }
         }
     }
@@ -98,6 +110,13 @@ impl Logs {
         self.due.get_or_insert(now + GATHER);
     }
 
+    /// A task has ended: what it printed last is passed on soon, however much it was.
+    pub(super) fn task_ended(&mut self, now: Instant) {
+        if !self.printed.is_empty() {
+            self.wake(now);
+        }
+    }
+
     /// When some of it is to be passed on.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
@@ -105,6 +124,7 @@ impl Logs {
 
     /// All of it, by job.
     pub(super) fn take(&mut self, worker: &str, pid: u32) -> Vec<(JobId, Vec<LogEntry>)> {
+        self.drop_oldest();
         self.due = None;
         self.bytes = 0;
         let mut jobs: Vec<(JobId, Vec<LogEntry>)> = Vec::new();
@@ -133,11 +153,9 @@ pub(super) struct Pieces {
 impl Pieces {
     /// The text that this piece completes, and how many bytes before it were dropped.
     pub(super) fn feed(&mut self, piece: &[u8]) -> (String, u64) {
-        let dropped = (self.partial.len() + piece.len()).saturating_sub(MOST_AT_ONCE);
-        if dropped > 0 {
-            self.partial.clear();
-        }
-        self.partial.extend_from_slice(&piece[piece.len().saturating_sub(MOST_AT_ONCE)..]);
+        self.partial.extend_from_slice(piece);
+        let dropped = self.partial.len().saturating_sub(MOST_AT_ONCE);
+        self.partial.drain(..dropped);
         let end = memchr::memrchr(b'\n', &self.partial).map_or(0, |at| at + 1);
         let end = if self.partial.len() - end > MOST_A_LINE { self.partial.len() } else { end };
         let rest = self.partial.split_off(end);
@@ -166,6 +184,9 @@ mod tests {
         assert_eq!(pieces.feed("\u{e9}".as_bytes()[..1].as_ref()), (String::new(), 0));
         assert_eq!(pieces.feed(b"\xa9\nc"), ("b\u{e9}\n".into(), 0));
         assert_eq!(pieces.finish(), "c");
+        assert_eq!(pieces.feed(b"begun"), (String::new(), 0));
+        let (text, dropped) = pieces.feed(&vec![b'x'; MOST_AT_ONCE - 1]);
+        assert_eq!((text.len(), dropped), (MOST_AT_ONCE, 4));
         let (text, dropped) = pieces.feed(&vec![b'x'; 100_000]);
         assert_eq!((text.len(), dropped), (MOST_AT_ONCE, 100_000 - MOST_AT_ONCE as u64));
     }

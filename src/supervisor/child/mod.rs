@@ -182,8 +182,8 @@ struct Child<'a> {
     now: fn() -> Timestamp,
     /// How often the kernel had killed for want of memory when it started.
     oom_kills: Option<u64>,
-    /// When it closed its stdout.
-    mute_since: Option<Instant>,
+    /// When it was found that it had closed its stdin or its stdout.
+    cut_off_since: Option<Instant>,
     work: Work,
     phase: Phase,
     grace: Duration,
@@ -214,7 +214,7 @@ impl<'a> Child<'a> {
             progress: None,
             now: launch.now,
             oom_kills: sys::proc::oom_kills(),
-            mute_since: None,
+            cut_off_since: None,
             answers: LineSplitter::new(MAX_MESSAGE_BYTES),
             last_words: Tail::new(STDERR_TAIL_BYTES),
             work: Work::new(launch),
@@ -227,7 +227,7 @@ impl<'a> Child<'a> {
     }
 
     fn run(&mut self) {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = vec![0; 2 * READ_BYTES];
         while self.ending.is_none() || self.process.is_open() {
             if let Err(error) = self.turn(&mut buffer) {
                 tracing::error!(worker = %self.work.worker, %error, "lost touch with a worker");
@@ -244,17 +244,18 @@ impl<'a> Child<'a> {
         // Until the guard has said which process it is, its answers wait: a result names the process.
         let reads_stdout = self.work.pid != 0 || self.ending.is_some();
         let happened = self.process.wait(&self.wake, timeout, reads_stdout)?;
-        if happened.stdout
-            && let Some(count) = self.process.read_stdout(buffer)?
+        let (answers, words) = buffer.split_at_mut(READ_BYTES);
+        let answered = if happened.stdout { self.process.read_stdout(answers)? } else { None };
+        // What a task printed was there before its answer: so it is looked for behind that, and taken in before it.
+        if (happened.stderr || answered.is_some())
+            && let Some(count) = self.process.read_stderr(words)?
         {
-            self.take_answers(&buffer[..count]);
-        }
-        if happened.stderr
-            && let Some(count) = self.process.read_stderr(buffer)?
-        {
-            self.last_words.push(&buffer[..count]);
-            let (text, dropped) = self.stderr.feed(&buffer[..count]);
+            self.last_words.push(&words[..count]);
+            let (text, dropped) = self.stderr.feed(&words[..count]);
             self.print("stderr", &text, dropped);
+        }
+        if let Some(count) = answered {
+            self.take_answers(&answers[..count]);
         }
         if happened.control {
             self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
@@ -291,17 +292,26 @@ impl<'a> Child<'a> {
         }
     }
 
-    /// A worker that has closed its stdout and lives on can answer nothing any more.
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. })
+    }
+
+    /// A worker that has closed its stdin or its stdout and lives on is of no more use.
     fn mind_silence(&mut self, now: Instant) {
-        if self.process.has_stdout() || self.ending.is_some() {
+        if self.is_ending() || self.process.has_stdout() && !self.process.is_deaf() {
             return;
         }
-        let since = *self.mute_since.get_or_insert(now);
-        if now >= since + DRAIN_FOR {
-            self.terminate(Cause::BadOutput(
-                "it closed its stdout and went on, and could answer no more".into(),
-            ));
+        let since = *self.cut_off_since.get_or_insert(now);
+        if now < since + DRAIN_FOR {
+            return;
         }
+        self.terminate(if !self.process.has_stdout() {
+            Cause::BadOutput("it closed its stdout and went on, and could answer no more".into())
+        } else if self.process.has_undelivered() {
+            Cause::BrokenBefore("it had closed its stdin and went on, and could take no work".into())
+        } else {
+            Cause::BadOutput("it closed its stdin and went on, and could take no more work".into())
+        });
     }
 
     /// Keeps an eye on what it uses.
@@ -319,7 +329,7 @@ impl<'a> Child<'a> {
 
     fn deadline(&self) -> Option<Instant> {
         let look = self.watch.next_look(!self.work.is_empty()).filter(|_| self.phase == Phase::Up);
-        let silent = self.mute_since.filter(|_| self.ending.is_none()).map(|since| since + DRAIN_FOR);
+        let silent = self.cut_off_since.filter(|_| !self.is_ending()).map(|since| since + DRAIN_FOR);
         let phase = self.phase_deadline();
         [look, silent, phase, self.logs.due()].into_iter().flatten().min()
     }
@@ -365,7 +375,7 @@ impl<'a> Child<'a> {
                     let from = self.process.queued();
                     self.work.add(assignment, from, &mut self.process.outgoing);
                 }
-                Ok(Order::Finish) if matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. }) => {}
+                Ok(Order::Finish) if self.is_ending() => {}
                 Ok(Order::Finish) => self.phase = Phase::Finishing,
                 // The loop is gone: the server ends at once.
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
@@ -380,7 +390,7 @@ impl<'a> Child<'a> {
     }
 
     fn end(&mut self, cause: Cause, grace: Duration) {
-        if matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. }) {
+        if self.is_ending() {
             return;
         }
         self.cause = Some(cause);
@@ -406,6 +416,10 @@ impl<'a> Child<'a> {
         let mut answers = std::mem::replace(&mut self.answers, LineSplitter::new(MAX_MESSAGE_BYTES));
         let outcome = answers.feed(bytes, |line| self.take_line(line));
         self.answers = answers;
+        // Whoever sees the end of a job finds what its tasks printed.
+        if self.work.is_empty() {
+            self.pass_on_logs();
+        }
         self.settle();
         if let Err(cause) = outcome {
             self.end(cause, Duration::ZERO);
@@ -437,11 +451,13 @@ impl<'a> Child<'a> {
             // What was printed before belongs to tasks that are answered.
             Answer::Done(done) => {
                 self.last_words.take();
-                self.work.done(&done).map_err(Cause::BadOutput)
+                self.logs.task_ended(Instant::now());
+                self.work.done(&done)
             }
             Answer::Failed(failed) => {
                 self.last_words.take();
-                self.work.failed(&failed).map_err(Cause::BadOutput)
+                self.logs.task_ended(Instant::now());
+                self.work.failed(&failed)
             }
             Answer::Returned { index } => {
                 self.settle();

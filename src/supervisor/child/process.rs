@@ -29,6 +29,10 @@ pub(super) struct Process {
     accepted: u64,
     /// How many of them were read when the worker closed its stdin.
     read_at_close: Option<u64>,
+    /// Whether it has closed its stdin.
+    is_deaf: bool,
+    /// Whether there was something that it could not be told for that.
+    has_undelivered: bool,
 }
 
 /// What has happened, one or more of these.
@@ -39,7 +43,7 @@ pub(super) struct Happened {
     pub(super) wake: bool,
     /// The guard has said something, or has ended.
     pub(super) control: bool,
-    /// There is room in stdin for what is outgoing.
+    /// There is room in stdin for what is outgoing, or nobody reads it any more.
     pub(super) stdin: bool,
     /// There is something on stdout, or it has ended.
     pub(super) stdout: bool,
@@ -61,6 +65,8 @@ impl Process {
             written: 0,
             accepted: 0,
             read_at_close: None,
+            is_deaf: false,
+            has_undelivered: false,
         })
     }
 
@@ -72,6 +78,16 @@ impl Process {
     /// Whether the worker can still answer.
     pub(super) fn has_stdout(&self) -> bool {
         self.stdout.is_some()
+    }
+
+    /// Whether it has closed its stdin.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf
+    }
+
+    /// Whether there was something that it could not be told, as it had closed its stdin.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.has_undelivered
     }
 
     pub(super) fn guard_pid(&self) -> u32 {
@@ -99,7 +115,7 @@ impl Process {
 
     /// Waits until something happens or the time is over; stdout is left alone unless `reads_stdout`.
     pub(super) fn wait(
-        &self,
+        &mut self,
         wake: &OwnedFd,
         timeout: Option<Duration>,
         reads_stdout: bool,
@@ -107,11 +123,11 @@ impl Process {
         let timeout = timeout
             .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
         let unwatched = || PollFd::new(wake, PollFlags::empty());
-        let stdin = self.stdin.as_ref().filter(|_| !self.outgoing.is_empty());
+        let room = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = [
             PollFd::new(wake, PollFlags::IN),
             self.control.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
-            stdin.map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::OUT)),
+            self.stdin.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, room)),
             self.stdout
                 .as_ref()
                 .filter(|_| reads_stdout)
@@ -120,6 +136,7 @@ impl Process {
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {
+                self.is_deaf |= fds[2].revents().contains(PollFlags::ERR);
                 let [wake, control, stdin, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
                 Ok(Happened { wake, control, stdin, stdout, stderr })
             }
@@ -128,8 +145,21 @@ impl Process {
         }
     }
 
+    /// Notes what the worker has had, and writes no more.
+    fn shut_stdin(&mut self) {
+        if self.stdin.is_some() {
+            self.read_at_close = Some(self.read_by_worker());
+            self.stdin = None;
+        }
+    }
+
     /// Writes what is outgoing, as far as there is room.
     pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.is_deaf {
+            // What it has not taken is given back when it ends.
+            self.shut_stdin();
+            self.has_undelivered |= self.written < self.outgoing.len();
+        }
         while let Some(stdin) = self.stdin.as_mut().filter(|_| self.written < self.outgoing.len()) {
             match stdin.write(&self.outgoing[self.written..]) {
                 Ok(count) => {
@@ -138,10 +168,9 @@ impl Process {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It has closed its stdin; what it has not taken is given back when it ends.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    self.read_at_close = Some(self.read_by_worker());
-                    self.stdin = None;
+                    self.shut_stdin();
+                    (self.is_deaf, self.has_undelivered) = (true, true);
                 }
                 Err(error) => return Err(error),
             }

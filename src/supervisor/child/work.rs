@@ -1,6 +1,7 @@
 //! What a worker has to do and how far it is: chunks in the order of their sending, each answered in order.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
@@ -15,6 +16,10 @@ use crate::sys;
 
 /// A worker that has not answered for so long, with tasks of its chunk unstarted, is asked to return them.
 const SLOW: Duration = Duration::from_millis(30);
+/// No worker is at so many tasks, or on so many CPUs, at once, whatever it says.
+const MOST_AT_ONCE: u64 = 1024;
+/// No machine has so much memory, in bytes.
+const MOST_MEMORY: u64 = 1 << 56;
 /// Memory is looked up at most so often.
 const RSS_EVERY: Duration = Duration::from_millis(100);
 
@@ -25,6 +30,9 @@ pub(super) struct Work {
     pub(super) pid: u32,
     max_output_bytes: u64,
     output_schema: Option<Schema>,
+    started: Instant,
+    task_time: Budget,
+    cpu_time: Budget,
     /// Whether it returns what it has not started when it is asked.
     pub(super) returns: bool,
     chunks: VecDeque<Progress>,
@@ -32,10 +40,28 @@ pub(super) struct Work {
     since: Instant,
     answers: Answers,
     settled: Vec<(Settlement, u32, Duration)>,
+    /// The tasks that it has answered of the chunk that it answered last.
+    answered: Range<u64>,
     cpu_ns: u64,
     rss: (u64, Option<Instant>),
     /// What it says that the tasks since the last completion used.
     used: Usage,
+}
+
+/// What a worker has said that it used of something, which is no more than it can have used since its start. So no sum
+/// of what workers say is absurd.
+#[derive(Debug, Default)]
+struct Budget {
+    spent: u64,
+}
+
+impl Budget {
+    fn grant(&mut self, said: u64, lived: Duration) -> u64 {
+        let most = (lived.as_nanos() as u64).saturating_mul(MOST_AT_ONCE).saturating_sub(self.spent);
+        let granted = said.min(most);
+        self.spent += granted;
+        granted
+    }
 }
 
 /// A chunk and how far it is.
@@ -103,12 +129,16 @@ impl Work {
             worker: launch.name.to_string(),
             max_output_bytes: launch.limits.max_output_bytes,
             output_schema: launch.output_schema.clone(),
+            started: Instant::now(),
+            task_time: Budget::default(),
+            cpu_time: Budget::default(),
             pid: 0,
             returns: false,
             chunks: VecDeque::new(),
             since: Instant::now(),
             answers: Answers::default(),
             settled: Vec::new(),
+            answered: 0..0,
             cpu_ns: 0,
             rss: (0, None),
             used: Usage::default(),
@@ -201,44 +231,52 @@ impl Work {
     }
 
     /// Takes in outputs; what is wrong with them, if anything is.
-    pub(super) fn done(&mut self, done: &Done<'_>) -> Result<(), String> {
+    pub(super) fn done(&mut self, done: &Done<'_>) -> Result<(), Cause> {
         let left = self.chunks.front().filter(|chunk| chunk.next == done.index).map_or(0, Progress::left);
         if done.outputs.len() > left as usize {
             return Err(self.unexpected(done.index, done.outputs.len()));
         }
         let unmeasured = self.since.elapsed().as_nanos() as u64 / (done.outputs.len() as u64).max(1);
+        let lived = self.started.elapsed();
         for (at, output) in done.outputs.iter().enumerate() {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
-            let output = output.get().as_bytes();
-            match self.refuse(output) {
-                Some(error) => self.answers.push(ns, true, &error.to_line()),
-                None => self.answers.push(ns, false, output),
-            }
+            let ns = self.task_time.grant(ns, lived);
+            self.push(ns, false, output.get().as_bytes());
         }
         self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
         Ok(())
     }
 
-    /// What is wrong with an output; another attempt would hardly be better.
-    fn refuse(&self, output: &[u8]) -> Option<TaskError<'static>> {
-        if output.len() as u64 > self.max_output_bytes {
+    /// Takes in an output or an error, unless something is wrong with it.
+    fn push(&mut self, ns: u64, failed: bool, line: &[u8]) {
+        match self.refuse(failed, line) {
+            None => self.answers.push(ns, failed, line),
+            Some(error) => self.answers.push(ns, true, &error.to_line()),
+        }
+    }
+
+    /// What is wrong with an output or an error; another attempt would hardly be better.
+    fn refuse(&self, failed: bool, line: &[u8]) -> Option<TaskError<'static>> {
+        if line.len() as u64 > self.max_output_bytes {
+            let what = if failed { "error" } else { "output" };
             let message =
-                format!("its output has {} bytes; it may have {}", output.len(), self.max_output_bytes);
+                format!("its {what} has {} bytes; it may have {}", line.len(), self.max_output_bytes);
             return Some(TaskError::new(Verdict::OutputTooLarge, message));
         }
-        let mismatch = self.output_schema.as_ref()?.check(output).err()?;
+        let mismatch = self.output_schema.as_ref().filter(|_| !failed)?.check(line).err()?;
         let message = format!("its output does not fit the function's schema: {mismatch}");
         Some(TaskError::new(Verdict::BadOutput, message))
     }
 
     /// Takes in an error; what is wrong with it, if anything is.
-    pub(super) fn failed(&mut self, failed: &Failed<'_>) -> Result<(), String> {
+    pub(super) fn failed(&mut self, failed: &Failed<'_>) -> Result<(), Cause> {
         let Some(chunk) = self.chunks.front().filter(|chunk| chunk.next == failed.index) else {
             return Err(self.unexpected(failed.index, 1));
         };
         let Assignment { chunk: Chunk { attempt, .. }, max_attempts, .. } = chunk.assignment;
         let ns = failed.ns.unwrap_or_else(|| self.since.elapsed().as_nanos() as u64);
+        let ns = self.task_time.grant(ns, self.started.elapsed());
         self.used.add(failed.usage);
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
@@ -248,24 +286,31 @@ impl Work {
             let Failed { verdict, kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
             let error = TaskError { verdict: *verdict, kind, message, stack };
-            self.answers.push(ns, true, &error.to_line());
+            self.push(ns, true, &error.to_line());
         }
         self.advance(1);
         Ok(())
     }
 
-    fn unexpected(&self, index: u64, count: usize) -> String {
+    fn unexpected(&self, index: u64, count: usize) -> Cause {
         let expected = self.chunks.front().map_or_else(
             || "nothing, as it has no task".to_owned(),
             |chunk| format!("task {} next, and at most {} in all", chunk.next, chunk.left()),
         );
-        format!("it answered {count} tasks from task {index} on; expected was {expected}")
+        let why = format!("it answered {count} tasks from task {index} on; expected was {expected}");
+        let is_next = self.chunks.front().is_some_and(|chunk| chunk.next == index);
+        if self.answered.contains(&index) && !is_next {
+            Cause::BrokenBefore(why)
+        } else {
+            Cause::BadOutput(why)
+        }
     }
 
     fn advance(&mut self, count: u32) {
         self.since = Instant::now();
         let Some(chunk) = self.chunks.front_mut() else { return };
         chunk.next += u64::from(count);
+        self.answered = chunk.first()..chunk.next;
         if chunk.left() == 0 {
             self.pass_on();
             self.chunks.pop_front();
@@ -314,7 +359,8 @@ impl Work {
         }
         let said = std::mem::take(&mut self.used);
         let seen = self.cpu_ns.saturating_sub(before);
-        (said.cpu_ns.map_or(seen, |its| its + seen), self.rss.0.max(said.max_rss_bytes.unwrap_or(0)))
+        let said_ns = self.cpu_time.grant(said.cpu_ns.unwrap_or(0), self.started.elapsed());
+        (said_ns + seen, self.rss.0.max(said.max_rss_bytes.unwrap_or(0).min(MOST_MEMORY)))
     }
 
     /// What becomes of all that has no answer, now that the worker has ended and may have read so many bytes.
@@ -365,5 +411,20 @@ impl Work {
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_says_that_it_used_is_bounded_by_its_life() {
+        let mut budget = Budget::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(budget.grant(7, second), 7);
+        let most = 1_000_000_000 * MOST_AT_ONCE;
+        assert_eq!((budget.grant(u64::MAX, second), budget.grant(1, second)), (most - 7, 0));
+        assert_eq!(budget.grant(u64::MAX, 3 * second), 2 * most);
     }
 }

@@ -1,0 +1,44 @@
+//! Programs behind the adapters that break the rules.
+
+use serde_json::json;
+
+use super::{Mill, bad, fails};
+
+#[test]
+fn a_program_that_writes_without_end_is_cut_off() {
+    fails("yes", &bad(), 1, "output_too_large", "its output is larger than 1000000 bytes");
+}
+
+#[test]
+fn a_child_in_the_background_holds_up_nobody() {
+    let mill = Mill::start();
+    let job = mill.server.map("background", &json!([1, 2, 3]));
+    job.succeeds();
+    assert_eq!(job.results_text("order=input&fields=output"), "1\n2\n3\n");
+    mill.ends_clean();
+}
+
+#[test]
+fn two_lines_for_one_input_are_none() {
+    fails("two_lines", &bad(), 1, "bad_output", "it wrote more than one line for one input");
+}
+
+#[test]
+fn a_program_that_buffers_is_told_how_to_flush() {
+    let mill = Mill::start();
+    let job = mill.server.map("buffered", &json!([1, 2]));
+    job.wait();
+    for result in job.by_input() {
+        let error = &result["error"];
+        assert_eq!((&error["verdict"], &result["attempt"]), (&json!("bad_output"), &json!(1)), "{result:#}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("its output is buffered") && message.contains("flush=True"), "{message}");
+    }
+    mill.ends_clean();
+}
+
+#[test]
+fn a_filter_that_drops_a_line_fails_that_input_only() {
+    let message = "it wrote 0 lines for 1 input; in batch mode every input line has one";
+    fails("drops", &bad(), 1, "bad_output", message);
+}
