@@ -193,3 +193,82 @@ fn timings_add_up() {
     assert_eq!(workers.iter().map(|worker| worker["tasks"].as_u64().unwrap()).sum::<u64>(), 8);
     assert!(job.results().iter().all(|result| number(&result["duration_ms"]) >= 50.0));
 }
+
+#[test]
+fn a_paused_job_holds_still_and_goes_on_when_resumed() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!(vec![0.05; 100]));
+    job.wait_for_done(4);
+    let control = |verb: &str| server.post_json(&format!("{}/{verb}", job.path()), "");
+    assert_eq!(control("pause").expect(200).json()["state"], "paused");
+    let still = job.wait_for("the running tasks to end", |status| status["running"] == json!([]));
+    assert!(still["progress"]["done"].as_u64() < Some(100));
+    let other = server.map("sleep", &json!([0.2]));
+    other.succeeds();
+    assert_eq!(job.status()["progress"]["done"], still["progress"]["done"], "nothing of it began meanwhile");
+    server.kill9();
+    server.restart();
+    assert_eq!(job.status()["state"], "paused");
+    assert_eq!(control("resume").expect(200).json()["state"], "running");
+    job.succeeds();
+    job.has_each_result_once(100);
+    control("pause").problem(409, "wrong-state");
+    server.post_json("/v1/jobs/nobody/resume", "").problem(404, "unknown-job");
+}
+
+#[test]
+fn jobs_with_one_lock_take_turns() {
+    let server = Server::with(&["--processes=3"]);
+    let locked =
+        |lock: Value| server.submit(&json!({"function": "sleep", "inputs": vec![0.1; 5], "lock": lock}));
+    let jobs = [locked(json!("disk")), locked(json!({"name": "disk", "permits": 1}))];
+    let free = server.map("sleep", &json!([0.1]));
+    let mut most = 0;
+    loop {
+        let pool = server.pool();
+        let at_work = |worker: &&Value| jobs.iter().any(|job| worker["job"] == job.id.as_str());
+        let states: Vec<Value> = jobs.iter().map(|job| job.status()["state"].clone()).collect();
+        most = most.max(pool["workers"].as_array().unwrap().iter().filter(at_work).count());
+        if states.iter().all(|state| state == "succeeded") {
+            break;
+        }
+    }
+    free.succeeds();
+    assert_eq!(most, 1, "so many held the lock at once");
+    let refused = r#"{"function": "echo", "inputs": [], "lock": {"name": "disk", "permits": 0}}"#;
+    server.post_json("/v1/jobs", refused).problem(400, "bad-request");
+}
+
+#[test]
+fn the_same_key_is_the_same_job() {
+    let server = Server::start();
+    let send = |key: &str, body: &str| {
+        let headers = [("Content-Type", common::client::JSON), ("Idempotency-Key", key)];
+        server.client().call("POST", "/v1/jobs", &headers, body)
+    };
+    let body = r#"{"function": "echo", "inputs": [1, 2]}"#;
+    let clients: Vec<String> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..16).map(|_| scope.spawn(|| send("\"order-7\"", body))).collect();
+        calls.into_iter().map(|call| call.join().unwrap().expect(202).header("location").to_owned()).collect()
+    });
+    assert!(clients.iter().all(|location| *location == clients[0]), "{clients:?}");
+    assert_eq!(server.get("/v1/jobs").json()["items"].as_array().unwrap().len(), 1);
+    let other = send("order-7", r#"{"function": "echo", "inputs": [1, 3]}"#);
+    other.problem(422, "key-reused");
+    server.kill9();
+    server.restart();
+    let again = send("order-7", body).expect(202);
+    assert_eq!(
+        (again.header("location"), again.header("idempotent-replayed")),
+        (clients[0].as_str(), "true")
+    );
+    server.get(&format!("{}?wait=30s", clients[0])).expect(200);
+    server.delete(&clients[0]).expect(204);
+    send("order-7", body).problem(410, "job-deleted");
+    let stream = |body: &str| {
+        let headers = [("Content-Type", common::client::NDJSON), ("Idempotency-Key", "stream")];
+        server.client().call("POST", "/v1/jobs?function=echo", &headers, body).expect(202)
+    };
+    let long = "1\n".repeat(100_000);
+    assert_eq!(stream(&long).header("location"), stream(&long).header("location"));
+}

@@ -110,3 +110,10 @@ CREATE TABLE logs (
     dropped_bytes INTEGER NOT NULL,
     PRIMARY KEY (job, seq)
 ) WITHOUT ROWID;
+
+CREATE TABLE keys (
+    key TEXT PRIMARY KEY,
+    job BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;

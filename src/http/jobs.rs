@@ -119,10 +119,38 @@ pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result
     };
     if job.state == JobState::Cancelling {
         tracing::info!(job = %parsed, "job is being cancelled");
-        edge.supervisor.cancelled(parsed).await;
     }
+    edge.supervisor.cancelled(parsed).await;
     let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(view(&edge, &job).await?)).into_response())
+}
+
+/// No more tasks of the job begin until it is resumed; those that run go on.
+pub(super) async fn pause(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
+    let Some(job) = edge.store.pause(query::job_id(&id)?).await? else {
+        return Err(Problem::unknown_job(&id));
+    };
+    if job.state != JobState::Paused {
+        return Err(not_possible(&job, "paused"));
+    }
+    edge.supervisor.paused(job.id).await;
+    Ok(Json(view(&edge, &job).await?).into_response())
+}
+
+pub(super) async fn resume(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
+    let Some((job, unclaimed)) = edge.store.resume(query::job_id(&id)?).await? else {
+        return Err(Problem::unknown_job(&id));
+    };
+    if !job.state.is_runnable() {
+        return Err(not_possible(&job, "resumed"));
+    }
+    edge.supervisor.submitted(RunnableJob { id: job.id, spec: job.spec.clone(), unclaimed }).await;
+    Ok(Json(view(&edge, &job).await?).into_response())
+}
+
+fn not_possible(job: &Job, what: &str) -> Problem {
+    let detail = format!("the job is {}; it cannot be {what}", job.state);
+    Problem::new(StatusCode::CONFLICT, "wrong-state", "The job's state does not allow it", detail)
 }
 
 /// The failed tasks of a job that has ended run again: 202 with the job; 200 if none has failed.

@@ -6,6 +6,7 @@
 mod dashboard;
 mod error;
 mod health;
+mod idempotency;
 mod inputs;
 mod jobs;
 mod linger;
@@ -116,6 +117,8 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::forget))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/pause", post(jobs::pause))
+        .route("/v1/jobs/{id}/resume", post(jobs::resume))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/results", get(results::results))
         .route("/v1/jobs/{id}/logs", get(logs::logs))

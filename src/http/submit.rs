@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 
+use super::idempotency::{self, KeyedBody};
 use super::inputs::{InputArray, SegmentBuilder, Staging};
 use super::{Edge, Problem, jobs, query};
 use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES};
-use crate::model::{Job, JobId, JobOptions, JobSpec, OnError};
+use crate::model::{JobId, JobOptions, JobSpec, Lock, OnError};
 use crate::nearest::{nearest, with_nearest};
 use crate::protocol::json::{self, BadJson};
 use crate::protocol::{LineSplitter, LineTooLong};
 use crate::schema::Schema;
-use crate::store::{NewJob, RunnableJob};
+use crate::store::{IdempotencyKey, NewJob, RunnableJob, Submitted};
 use crate::units;
 
 /// More attempts than this are surely a mistake.
@@ -38,6 +39,7 @@ struct Options<'a> {
     max_attempts: Option<u32>,
     on_error: Option<OnError>,
     retry_backoff: Option<String>,
+    lock: Option<Lock>,
 }
 
 pub(super) async fn submit(
@@ -50,6 +52,7 @@ pub(super) async fn submit(
         return Err(Problem::shutting_down());
     }
     let id = JobId(uuid::Uuid::now_v7());
+    let mut key = KeyedBody::new(&headers, &uri)?;
     let (spec, inputs, staging) = match media_type(&headers)? {
         MediaType::Json => {
             if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
@@ -57,13 +60,22 @@ pub(super) async fn submit(
                     format!("the query is {query:?}; with a JSON body the options stand in the body");
                 return Err(Problem::bad_request(detail));
             }
-            let (spec, inputs) = read_json(&edge, body).await?;
+            let (spec, inputs) = read_json(&edge, body, &mut key).await?;
             (spec, inputs, Staging::new(edge.clone(), id))
         }
-        MediaType::Ndjson => read_ndjson(&edge, id, &uri, body).await?,
+        MediaType::Ndjson => read_ndjson(&edge, id, &uri, body, &mut key).await?,
     };
-    let job = accept(&edge, id, spec, inputs, staging).await?;
-    jobs::accepted(&edge, job, query::prefer_wait(&headers)).await
+    let wait = query::prefer_wait(&headers);
+    match accept(&edge, id, spec, inputs, staging, key.finish()).await? {
+        Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
+        Submitted::Same(job) => {
+            let mut response = jobs::accepted(&edge, job, wait).await?;
+            response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        Submitted::Gone(job) => Err(idempotency::gone(job)),
+        Submitted::Other => Err(idempotency::other()),
+    }
 }
 
 /// Accepts the job in a task of its own, so that a client that goes away leaves nothing half done.
@@ -73,18 +85,21 @@ async fn accept(
     spec: JobSpec,
     inputs: SegmentBuilder,
     staging: Staging,
-) -> Result<Job, Problem> {
+    key: Option<IdempotencyKey>,
+) -> Result<Submitted, Problem> {
     let edge = edge.clone();
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let job = edge.store.submit(NewJob { id, spec, total }, segments, (edge.now)()).await?;
-        tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
-        if !job.state.is_final() {
-            let spec = job.spec.clone();
-            edge.supervisor.submitted(RunnableJob { id, spec, unclaimed: total }).await;
+        let submitted = edge.store.submit(NewJob { id, spec, total, key }, segments, (edge.now)()).await?;
+        if let Submitted::New(job) = &submitted {
+            tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
+            if !job.state.is_final() {
+                let spec = job.spec.clone();
+                edge.supervisor.submitted(RunnableJob { id, spec, unclaimed: total }).await;
+            }
         }
-        Ok(job)
+        Ok(submitted)
     });
     accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
 }
@@ -122,7 +137,11 @@ fn unsupported(detail: String) -> Problem {
     )
 }
 
-async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder), Problem> {
+async fn read_json(
+    edge: &Edge,
+    body: Body,
+    key: &mut KeyedBody,
+) -> Result<(JobSpec, SegmentBuilder), Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Request<'a> {
@@ -138,8 +157,10 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         max_attempts: Option<u32>,
         on_error: Option<OnError>,
         retry_backoff: Option<Time>,
+        lock: Option<LockParam>,
     }
     let body = read_all(body, edge.limits.max_body_bytes).await?;
+    key.update(&body);
     query::must_be_object(&body)?;
     let parsed: Result<Request<'_>, _> = serde_json::from_slice(&body);
     let request = parsed
@@ -154,6 +175,7 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         max_attempts: request.max_attempts,
         on_error: request.on_error,
         retry_backoff: request.retry_backoff.map(Time::into_text),
+        lock: request.lock.map(LockParam::into_lock),
     };
     let (spec, inputs) = (check(edge, options)?, request.inputs.0);
     let max = edge.limits.max_input_bytes;
@@ -164,6 +186,23 @@ async fn read_json(edge: &Edge, body: Body) -> Result<(JobSpec, SegmentBuilder),
         (0..).zip(inputs.lines()).try_for_each(|(index, line)| fit(&schema, index, line))?;
     }
     Ok((spec, inputs))
+}
+
+/// A lock in a JSON body: its name, for one permit, or an object.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a lock is a name, or {\"name\": \"disk\", \"permits\": 2}")]
+enum LockParam {
+    Name(String),
+    Lock(Lock),
+}
+
+impl LockParam {
+    fn into_lock(self) -> Lock {
+        match self {
+            Self::Name(name) => Lock { name, permits: 1 },
+            Self::Lock(lock) => lock,
+        }
+    }
 }
 
 /// A duration in a JSON body: text, or a number of seconds.
@@ -207,6 +246,7 @@ async fn read_ndjson(
     id: JobId,
     uri: &Uri,
     body: Body,
+    key: &mut KeyedBody,
 ) -> Result<(JobSpec, SegmentBuilder, Staging), Problem> {
     let spec = check(edge, query_options(uri.query().unwrap_or(""))?)?;
     let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
@@ -218,9 +258,9 @@ async fn read_ndjson(
         take_line(line, line_number, schema.as_ref(), inputs)
     };
     while let Some(piece) = pieces.next().await {
-        splitter
-            .feed(&piece.map_err(|error| cut(&error))?, |line| take(line, &mut inputs))
-            .map_err(BadLine::into_problem)?;
+        let piece = piece.map_err(|error| cut(&error))?;
+        key.update(&piece);
+        splitter.feed(&piece, |line| take(line, &mut inputs)).map_err(BadLine::into_problem)?;
         if let Some(surplus) = inputs.take_surplus() {
             staging.stage(surplus).await?;
         }
@@ -327,6 +367,7 @@ fn query_options(text: &str) -> Result<Options<'static>, Problem> {
             }
             "timeout" => options.timeout = Some(value),
             "retry_backoff" => options.retry_backoff = Some(value),
+            "lock" => options.lock = Some(Lock { name: value, permits: 1 }),
             "max_attempts" => {
                 options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
             }
@@ -356,6 +397,7 @@ fn unknown_option(key: &str) -> Problem {
         "max_attempts",
         "on_error",
         "retry_backoff",
+        "lock",
         "label",
     ];
     let meant = nearest(key, known).map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
@@ -408,8 +450,17 @@ fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
                 .map(backoff)
                 .transpose()?
                 .unwrap_or(declared.retry_backoff()),
+            lock: options.lock.map(lock).transpose()?,
         },
     })
+}
+
+fn lock(lock: Lock) -> Result<Lock, Problem> {
+    if lock.permits == 0 || lock.name.is_empty() || lock.name.len() > MAX_NAME_BYTES {
+        let detail = format!("a lock has a name of 1 to {MAX_NAME_BYTES} bytes and at least 1 permit");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(lock)
 }
 
 fn backoff(text: &str) -> Result<Duration, Problem> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::job::WorkerShare;
-use crate::model::{Histogram, Job, JobId, JobState, OnError, Timestamp};
+use crate::model::{Histogram, Job, JobId, JobState, Lock, OnError, Timestamp};
 use crate::supervisor::{PoolView, StartFailure, WorkerActivity, WorkerView};
 
 /// A page of a list, and the cursor of the next one.
@@ -45,6 +45,7 @@ struct OptionsBody {
     max_attempts: u32,
     on_error: OnError,
     retry_backoff_ms: f64,
+    lock: Option<Lock>,
 }
 
 /// How many processes were asked for, and how many there can be at once.
@@ -181,6 +182,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
             max_attempts: options.max_attempts,
             on_error: options.on_error,
             retry_backoff_ms: ms(options.retry_backoff),
+            lock: options.lock.clone(),
         },
         progress: progress(job, now),
         timings: timings(job, granted, now),

@@ -30,6 +30,15 @@ pub enum OnError {
     Stop,
 }
 
+/// A named lock: only so many tasks of all jobs that name it run at once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Lock {
+    /// The name.
+    pub name: String,
+    /// How many tasks may hold it at once, at least 1.
+    pub permits: u32,
+}
+
 /// The options of a job, valid as they stand.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct JobOptions {
@@ -46,12 +55,23 @@ pub struct JobOptions {
     /// How long a failed task waits for its second attempt; twice as long for the third, and so on.
     #[serde(default)]
     pub retry_backoff: Duration,
+    /// The lock that each of its tasks holds while it runs.
+    #[serde(default)]
+    pub lock: Option<Lock>,
 }
 
 impl Default for JobOptions {
     fn default() -> Self {
         let (on_error, retry_backoff) = (OnError::Continue, Duration::ZERO);
-        Self { processes: None, priority: 0, timeout: None, max_attempts: 3, on_error, retry_backoff }
+        Self {
+            processes: None,
+            priority: 0,
+            timeout: None,
+            max_attempts: 3,
+            on_error,
+            retry_backoff,
+            lock: None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Lease;
 use super::chunking::{CHUNK_TIME, TaskTime};
-use crate::model::JobId;
+use crate::model::{JobId, Lock};
 
 /// A pool knows so many jobs at most; the store lists the others when there is room.
 const MOST_JOBS: usize = 8192;
@@ -24,6 +24,8 @@ pub struct JobBrief {
     pub priority: i32,
     /// At most so many of its tasks run at once.
     pub processes: Option<u32>,
+    /// Only so many tasks of all jobs that name this lock run at once.
+    pub lock: Option<Lock>,
     /// What its function wants.
     pub rules: Rules,
     /// How many of its tasks are neither leased nor done.
@@ -72,6 +74,8 @@ pub(super) struct Entry {
 pub(super) enum Stopped {
     /// It is being cancelled.
     Cancelled,
+    /// Until it is resumed.
+    Paused,
     /// The workers of its function do not start: what is not done of it fails.
     Failing,
 }
@@ -100,6 +104,8 @@ type Turn = (Reverse<i32>, u64, JobId);
 pub(super) struct Jobs {
     by_id: BTreeMap<JobId, Entry>,
     turns: BTreeSet<Turn>,
+    /// How many workers hold each lock.
+    locks: BTreeMap<String, u32>,
     /// Those with tasks that are to be tried again only later.
     delayed: BTreeMap<JobId, Instant>,
     /// Whether the store may have runnable jobs that are not here.
@@ -110,8 +116,9 @@ pub(super) struct Jobs {
 impl Default for Jobs {
     /// No jobs, but those that the store may have.
     fn default() -> Self {
-        let (by_id, turns, delayed) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { by_id, turns, delayed, more: true, listing: false }
+        let (by_id, turns, locks, delayed) =
+            (BTreeMap::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Self { by_id, turns, locks, delayed, more: true, listing: false }
     }
 }
 
@@ -120,6 +127,7 @@ impl Jobs {
     pub(super) fn add(&mut self, brief: JobBrief) {
         if let Some(entry) = self.by_id.get_mut(&brief.id) {
             entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
+            entry.stopped.take_if(|stopped| *stopped == Stopped::Paused);
             return;
         }
         if self.by_id.len() >= MOST_JOBS {
@@ -209,7 +217,24 @@ impl Jobs {
     pub(super) fn leave(&mut self, job: JobId) {
         if let Some(entry) = self.by_id.get_mut(&job) {
             entry.busy = entry.busy.saturating_sub(1);
+            if let Some(lock) = &entry.brief.lock {
+                self.locks.entry(lock.name.clone()).and_modify(|held| *held = held.saturating_sub(1));
+            }
         }
+    }
+
+    /// A worker takes this job up, unless its lock is held by as many as may hold it.
+    pub(super) fn enter(&mut self, job: JobId) -> Option<&mut Entry> {
+        let entry = self.by_id.get_mut(&job)?;
+        if let Some(lock) = &entry.brief.lock {
+            let held = self.locks.entry(lock.name.clone()).or_default();
+            if *held >= lock.permits {
+                return None;
+            }
+            *held += 1;
+        }
+        entry.busy += 1;
+        Some(entry)
     }
 
     pub(super) fn requeued(&mut self, job: JobId, count: u32) {
@@ -232,6 +257,24 @@ impl Jobs {
         self.delayed.remove(&job);
         if let Some(entry) = self.by_id.remove(&job) {
             self.turns.remove(&entry.key());
+            // Workers that still are at it leave nothing behind.
+            if let Some(lock) = &entry.brief.lock {
+                let held = self.locks.entry(lock.name.clone()).or_default();
+                *held = held.saturating_sub(entry.busy);
+            }
+        }
+    }
+
+    /// Forgets a cancelled job of which nothing is under way; the store has nothing more to tell of it.
+    pub(super) fn forget_if_cancelled(&mut self, job: JobId) {
+        let is_over = |entry: &Entry| {
+            entry.stopped == Some(Stopped::Cancelled)
+                && entry.busy == 0
+                && entry.held.is_empty()
+                && !entry.claiming
+        };
+        if self.by_id.get(&job).is_some_and(is_over) {
+            self.remove(job);
         }
     }
 

@@ -94,6 +94,8 @@ pub enum Event {
     },
     /// Someone wants the job to end: what it runs is to be stopped.
     Cancelled(JobId),
+    /// No more of the job is to begin until [`Event::Jobs`] tells of it again; what runs goes on.
+    Paused(JobId),
     /// So many slots from now on.
     Resize(u32),
     /// Someone wants this worker to end.
@@ -277,6 +279,10 @@ impl Pool {
                 }
             }
             Event::Cancelled(job) => self.cancelled(job),
+            Event::Paused(job) => {
+                let held = self.jobs.stop(job, Stopped::Paused);
+                held.into_iter().for_each(|lease| self.release(lease, job));
+            }
             Event::Resize(slots) => self.slots = slots,
             Event::End(id) => self.stop(id),
             Event::Retire(id) => self.retire(id),
@@ -297,6 +303,9 @@ impl Pool {
 
     fn claimed(&mut self, job: JobId, leases: Vec<Lease>, unclaimed: u64) {
         let wanted = self.jobs.claimed(job, if leases.is_empty() { 0 } else { unclaimed });
+        if leases.is_empty() {
+            self.jobs.forget_if_cancelled(job);
+        }
         if wanted && !self.draining {
             self.jobs.hold(job, leases);
         } else {
@@ -406,6 +415,7 @@ impl Pool {
         let held = self.jobs.stop(job, Stopped::Cancelled);
         held.into_iter().for_each(|lease| self.release(lease, job));
         self.workers.serving(job).into_iter().for_each(|id| self.stop(id));
+        self.jobs.forget_if_cancelled(job);
     }
 
     fn drain(&mut self) {

@@ -16,6 +16,7 @@ type Shares = Vec<(JobId, u32)>;
 struct Room<'a> {
     left: u32,
     by_function: BTreeMap<&'a str, u32>,
+    by_lock: BTreeMap<&'a str, u32>,
 }
 
 impl<'a> Room<'a> {
@@ -25,8 +26,12 @@ impl<'a> Room<'a> {
             return false;
         }
         let workers = self.by_function.entry(&entry.brief.function).or_default();
-        let given = *workers < entry.brief.rules.workers.unwrap_or(u32::MAX);
+        let lock =
+            entry.brief.lock.as_ref().map(|lock| (self.by_lock.entry(&lock.name).or_default(), lock.permits));
+        let given = *workers < entry.brief.rules.workers.unwrap_or(u32::MAX)
+            && lock.as_ref().is_none_or(|(holders, permits)| **holders < *permits);
         if given {
+            lock.into_iter().for_each(|(holders, _)| *holders += 1);
             (*workers, self.left) = (*workers + 1, self.left - 1);
         }
         given
@@ -72,7 +77,10 @@ impl Pool {
     /// Shares the slots out: a priority takes all it can use before the next one, one slot a round to each of its jobs.
     fn share_out(&self) -> Shares {
         let mut jobs = self.jobs.in_turn().map(|(_, entry)| entry).peekable();
-        let (mut shares, mut room) = (Shares::new(), Room { left: self.slots, by_function: BTreeMap::new() });
+        let (mut shares, mut room) = (
+            Shares::new(),
+            Room { left: self.slots, by_function: BTreeMap::new(), by_lock: BTreeMap::new() },
+        );
         while let Some(priority) = jobs.peek().filter(|_| room.left > 0).map(|entry| entry.brief.priority) {
             let mut group: Vec<(&Entry, u32)> = Vec::new();
             while let Some(entry) = jobs.next_if(|entry| room.left > 0 && entry.brief.priority == priority) {
@@ -110,8 +118,7 @@ impl Pool {
             let function = entry.brief.function.as_str();
             let (id, worker) = self.workers.idle().find(|(_, worker)| worker.function == function)?;
             if worker.has_room(&lease, most) {
-                entry.busy += 1;
-                entry.held.pop_front();
+                let lease = self.jobs.enter(job)?.held.pop_front()?;
                 return Some((id, lease));
             }
             // It has run as many tasks as it may; another one takes its place.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{Command, Event, JobBrief, Lease, Pool, Rules, WorkerId};
-use crate::model::{JobId, LeaseId};
+use crate::model::{JobId, LeaseId, Lock};
 
 fn job(number: u128) -> JobId {
     JobId(Uuid::from_u128(number))
@@ -18,6 +18,7 @@ fn brief(number: u128, function: &str, unclaimed: u64) -> JobBrief {
         function: function.into(),
         priority: 0,
         processes: None,
+        lock: None,
         rules: Rules::default(),
         unclaimed,
     }
@@ -291,6 +292,38 @@ fn a_delayed_task_is_claimed_when_its_time_has_come() {
     let commands = pool.handle(Event::Tick, now + Duration::from_secs(3));
     assert!(commands.iter().any(|command| matches!(command, Command::Claim { .. })), "{commands:?}");
     assert_eq!(pool.next_deadline(), None);
+}
+
+#[test]
+fn jobs_with_one_lock_never_run_at_once() {
+    let mut world = World::new(4);
+    for (number, permits) in [(1, 2), (2, 2), (3, 2)] {
+        let lock = Some(Lock { name: "disk".into(), permits });
+        world.submit(JobBrief { lock, ..brief(number, "count", 40) }, Duration::from_millis(20));
+    }
+    world.submit(brief(4, "count", 40), Duration::from_millis(20));
+    loop {
+        let holds = |queue: &&VecDeque<LeaseId>| queue.front().is_some_and(|id| world.leases[id].0 != job(4));
+        assert!(world.at_work.values().filter(holds).count() <= 2);
+        if !world.step() {
+            break;
+        }
+    }
+    assert_eq!([1, 2, 3, 4].map(|number| world.done(number)), [40; 4]);
+}
+
+#[test]
+fn a_paused_job_begins_nothing_until_it_is_told_of_again() {
+    let mut world = World::new(2);
+    world.submit(brief(1, "count", 100), Duration::from_millis(10));
+    world.tell(Event::Paused(job(1)));
+    world.run();
+    let done = world.done(1);
+    assert!(done < 100);
+    let unclaimed = world.jobs[&job(1)].total - world.jobs[&job(1)].next;
+    world.tell(Event::Jobs { jobs: vec![brief(1, "count", unclaimed)], more: false });
+    world.run();
+    assert_eq!(world.done(1), 100);
 }
 
 #[test]

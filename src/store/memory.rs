@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::watch::Watches;
 use super::{
-    Chunk, Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
-    MAX_LOG_BYTES, NewJob, Order, Receipt, Release, Requeue, Retried, RunnableJob, Store, StoreResult,
+    Chunk, Claim, Claimed, Completion, Deleted, IdempotencyKey, JobFilter, JobWatch, LogEntry, LogFilter,
+    LogPage, MAX_LOG_BYTES, NewJob, Order, Receipt, Release, Requeue, Retried, RunnableJob, Store,
+    StoreResult, Submitted,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -33,6 +34,17 @@ struct State {
     leases: u64,
     staged: HashMap<JobId, Vec<InputSegment>>,
     jobs: BTreeMap<JobId, Entry>,
+    keys: HashMap<String, (JobId, [u8; 32])>,
+}
+
+impl State {
+    fn known_key(&self, key: &IdempotencyKey) -> Option<Submitted> {
+        let (id, fingerprint) = *self.keys.get(&key.key)?;
+        if fingerprint != key.fingerprint {
+            return Some(Submitted::Other);
+        }
+        Some(self.jobs.get(&id).map_or(Submitted::Gone(id), |entry| Submitted::Same(entry.job.clone())))
+    }
 }
 
 #[derive(Debug)]
@@ -70,8 +82,8 @@ enum TaskState {
 impl MemoryStore {
     /// An empty store, in its first epoch.
     pub fn new(node: &str) -> Self {
-        let (staged, jobs) = (HashMap::new(), BTreeMap::new());
-        let state = Mutex::new(State { epoch: Epoch(1), leases: 0, staged, jobs });
+        let (staged, jobs, keys) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        let state = Mutex::new(State { epoch: Epoch(1), leases: 0, staged, jobs, keys });
         Self { node: node.to_owned(), state, watches: Watches::default() }
     }
 
@@ -336,15 +348,27 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job> {
+    async fn submit(
+        &self,
+        job: NewJob,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> StoreResult<Submitted> {
         let mut state = self.lock();
+        if let Some(known) = job.key.as_ref().and_then(|key| state.known_key(key)) {
+            state.staged.remove(&job.id);
+            return Ok(known);
+        }
+        if let Some(IdempotencyKey { key, fingerprint }) = job.key.clone() {
+            state.keys.insert(key, (job.id, fingerprint));
+        }
         let mut all = state.staged.remove(&job.id).unwrap_or_default();
         all.extend(segments);
         let inputs = all.iter().flat_map(|segment| lines(&segment.lines)).map(<[u8]>::to_vec).collect();
         let entry = Entry::new(job, inputs, now);
         let accepted = entry.job.clone();
         state.jobs.insert(accepted.id, entry);
-        Ok(accepted)
+        Ok(Submitted::New(accepted))
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
@@ -447,6 +471,25 @@ impl Store for MemoryStore {
         drop(state);
         self.watches.wake(id);
         Ok(outcome)
+    }
+
+    async fn pause(&self, id: JobId) -> StoreResult<Option<Job>> {
+        Ok(self.change(id, |entry| {
+            if entry.job.state.is_runnable() {
+                entry.job.state = JobState::Paused;
+            }
+            entry.job.clone()
+        }))
+    }
+
+    async fn resume(&self, id: JobId) -> StoreResult<Option<(Job, u64)>> {
+        Ok(self.change(id, |entry| {
+            if entry.job.state == JobState::Paused {
+                let started = entry.job.started_at.is_some();
+                entry.job.state = if started { JobState::Running } else { JobState::Queued };
+            }
+            (entry.job.clone(), entry.unclaimed())
+        }))
     }
 
     async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt> {

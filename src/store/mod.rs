@@ -46,6 +46,33 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// How many inputs there are, staged ones and those of the last segments.
     pub total: u64,
+    /// What makes a repetition of it known as one.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A client's name for a submit, and what it submitted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdempotencyKey {
+    /// The name.
+    pub key: String,
+    /// The SHA-256 of the whole request.
+    pub fingerprint: [u8; 32],
+}
+
+/// A key is known for as long as its job, and for this long at least.
+pub const KEY_LIFETIME: Duration = Duration::from_hours(24);
+
+/// What became of a submit.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Submitted {
+    /// It is a new job.
+    New(Job),
+    /// Its key names this job, which was submitted alike. Nothing was written.
+    Same(Job),
+    /// Its key names a job that was submitted alike and has been deleted since. Nothing was written.
+    Gone(JobId),
+    /// Its key names a job that was submitted otherwise. Nothing was written.
+    Other,
 }
 
 /// What the pool must know of a job with tasks to run.
@@ -260,7 +287,12 @@ pub trait Store: Send + Sync + 'static {
     async fn unstage(&self, job: JobId) -> StoreResult<()>;
 
     /// Accepts a job with its last inputs, and all that were staged before.
-    async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job>;
+    async fn submit(
+        &self,
+        job: NewJob,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> StoreResult<Submitted>;
 
     /// The job, if there is one.
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>>;
@@ -313,4 +345,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads what the tasks of a job printed.
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage>;
+
+    /// Leases no more of a job until it is resumed; gives the job as it is then. One that is being cancelled or has
+    /// ended stays as it is.
+    async fn pause(&self, id: JobId) -> StoreResult<Option<Job>>;
+
+    /// Undoes a pause; gives the job as it is then, and how many of its tasks are neither leased nor done.
+    async fn resume(&self, id: JobId) -> StoreResult<Option<(Job, u64)>>;
 }

@@ -22,6 +22,7 @@ pub enum WorkerSelector {
 pub(super) enum Ask {
     Submitted(RunnableJob),
     Cancelled(JobId),
+    Paused(JobId),
     View(oneshot::Sender<PoolView>),
     Resize(u32, oneshot::Sender<PoolView>),
     End(WorkerSelector, oneshot::Sender<bool>),
@@ -46,7 +47,7 @@ impl Handle {
         Self { asks }
     }
 
-    /// There is a new job, durable already. If the supervisor has ended, the next start finds it.
+    /// There is a new job, or more to do for one; durable already. If the supervisor has ended, the next start finds it.
     pub async fn submitted(&self, job: RunnableJob) {
         drop(self.asks.send(Ask::Submitted(job)).await);
     }
@@ -54,6 +55,11 @@ impl Handle {
     /// A job is being cancelled, as the store says: end what it runs.
     pub async fn cancelled(&self, job: JobId) {
         drop(self.asks.send(Ask::Cancelled(job)).await);
+    }
+
+    /// A job is paused, as the store says: begin no more of it.
+    pub async fn paused(&self, job: JobId) {
+        drop(self.asks.send(Ask::Paused(job)).await);
     }
 
     /// The slots and the workers as they are now.

@@ -104,6 +104,7 @@ impl Supervisor {
         match ask {
             Ask::Submitted(job) => self.add_jobs(vec![job], false),
             Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
+            Ask::Paused(job) => self.decide(Event::Paused(job)),
             // Whoever asked may have gone away; the same below.
             Ask::View(answer) => drop(answer.send(self.view())),
             Ask::Resize(slots, answer) => {
@@ -159,7 +160,15 @@ impl Supervisor {
         let (priority, processes) = (spec.options.priority, spec.options.processes);
         let rules =
             self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
-        JobBrief { id, function: spec.function, priority, processes, rules, unclaimed }
+        JobBrief {
+            id,
+            function: spec.function,
+            priority,
+            processes,
+            lock: spec.options.lock,
+            rules,
+            unclaimed,
+        }
     }
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {

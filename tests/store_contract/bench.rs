@@ -11,7 +11,9 @@ use gristmill::model::{
 };
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
-use gristmill::store::{Chunk, Claim, Claimed, Completion, NewJob, Order, Receipt, Release, Requeue, Store};
+use gristmill::store::{
+    Chunk, Claim, Claimed, Completion, NewJob, Order, Receipt, Release, Requeue, Store, Submitted,
+};
 use tempfile::TempDir;
 
 /// Which store.
@@ -126,8 +128,9 @@ impl Bench {
         total: u64,
         options: JobOptions,
     ) -> JobId {
-        let job = NewJob { id, spec: spec(options), total };
-        self.store().submit(job, segments, self.now()).await.unwrap();
+        let job = NewJob { id, spec: spec(options), total, key: None };
+        let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
+        assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
-use gristmill::store::{Deleted, JobFilter, LogEntry, LogFilter, NewJob, Order, Requeue, Retried};
+use gristmill::store::{
+    Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, NewJob, Order, Requeue, Retried, Submitted,
+};
 
 use crate::bench::{Bench, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
 
@@ -233,7 +235,7 @@ async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
         let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
         let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
         let id = Bench::new_id();
-        let job = NewJob { id, spec, total: 1 };
+        let job = NewJob { id, spec, total: 1, key: None };
         bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
         ids.push(id);
     }
@@ -386,6 +388,54 @@ async fn failed_tasks_can_be_run_again(bench: Bench) {
     assert_eq!(bench.claim_one(id, 5).await.attempt, 3);
 }
 
+async fn a_key_names_one_job_for_good(mut bench: Bench) {
+    let key = |fingerprint: u8| IdempotencyKey { key: "k".into(), fingerprint: [fingerprint; 32] };
+    let new = |fingerprint| NewJob {
+        id: Bench::new_id(),
+        spec: spec(options()),
+        total: 2,
+        key: Some(key(fingerprint)),
+    };
+    let segments = || vec![segment(0, &inputs(2))];
+    let first = bench.store().submit(new(1), segments(), bench.now()).await.unwrap();
+    let Submitted::New(job) = first else { panic!("{first:?}") };
+    let again = bench.store().submit(new(1), segments(), bench.now()).await.unwrap();
+    assert!(matches!(&again, Submitted::Same(same) if same.id == job.id), "{again:?}");
+    assert_eq!(bench.store().submit(new(2), segments(), bench.now()).await.unwrap(), Submitted::Other);
+    bench.restart();
+    let staged = new(1);
+    bench.store().stage(staged.id, segments()).await.unwrap();
+    let again = bench.store().submit(staged, Vec::new(), bench.now()).await.unwrap();
+    assert!(matches!(&again, Submitted::Same(same) if same.id == job.id), "{again:?}");
+    assert_eq!(bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().len(), 1);
+    bench.run_out(job.id).await;
+    bench.store().delete(job.id).await.unwrap();
+    assert_eq!(bench.store().submit(new(1), segments(), bench.now()).await.unwrap(), Submitted::Gone(job.id));
+}
+
+async fn a_paused_job_gives_no_leases_until_it_is_resumed(mut bench: Bench) {
+    let id = bench.submit(10).await;
+    let chunk = bench.claim_one(id, 4).await;
+    let job = bench.store().pause(id).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Paused);
+    assert!(bench.claim(id, 1, 4).await.is_empty());
+    bench.complete(&chunk).await;
+    assert_eq!((bench.state(id).await, bench.job(id).await.tally.done()), (JobState::Paused, 4));
+    bench.restart();
+    assert!(bench.store().runnable(None, 10).await.unwrap().is_empty());
+    let (job, unclaimed) = bench.store().resume(id).await.unwrap().unwrap();
+    assert_eq!((job.state, unclaimed), (JobState::Running, 6));
+    bench.run_out(id).await;
+    bench.assert_whole(id).await;
+    assert_eq!(bench.store().pause(id).await.unwrap().unwrap().state, JobState::Succeeded);
+    assert_eq!(bench.store().resume(id).await.unwrap().unwrap().0.state, JobState::Succeeded);
+    assert!(bench.store().pause(Bench::new_id()).await.unwrap().is_none());
+    let queued = bench.submit(3).await;
+    bench.store().pause(queued).await.unwrap();
+    bench.store().cancel(queued, bench.now()).await.unwrap();
+    assert_eq!(bench.state(queued).await, JobState::Cancelled);
+}
+
 fn printed(index: u64, text: &str) -> LogEntry {
     let (worker, stream, text) = ("worker-1".into(), "stderr".into(), text.to_owned());
     let at = Timestamp(1_000 + index as i64);
@@ -451,4 +501,6 @@ contract! {
     what_is_not_leased_can_be_failed
     failed_tasks_can_be_run_again
     what_tasks_print_is_kept_and_bounded
+    a_key_names_one_job_for_good
+    a_paused_job_gives_no_leases_until_it_is_resumed
 }

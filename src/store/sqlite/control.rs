@@ -8,7 +8,7 @@ use super::writer::Writer;
 use super::{read, rows};
 use crate::model::segment::ResultBody;
 use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
-use crate::store::{Deleted, LogEntry, MAX_LOG_BYTES, Receipt, Retried};
+use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retried};
 
 /// Rows of deleted jobs that one transaction removes at most, so that other writes do not wait long.
 const GARBAGE_ROWS: usize = 64;
@@ -24,6 +24,10 @@ pub(super) fn begin_epoch(conn: &mut Connection, now: Timestamp) -> Result<Epoch
              SELECT job, first, count, attempt, attempt > 1 FROM leases;
          DELETE FROM leases;",
     )?;
+    let old = now.0 - KEY_LIFETIME.as_micros() as i64;
+    let sql = "DELETE FROM keys WHERE created_at < ?1
+               AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = keys.job AND state <> 'deleted')";
+    transaction.execute(sql, [old])?;
     let epoch = transaction.query_row("SELECT epoch FROM node", [], |row| rows::u64(row, 0))?;
     transaction.commit()?;
     finish_cancels(conn, now)?;
@@ -60,6 +64,25 @@ impl Writer {
     /// Gives every task that is not leased the outcome `cancelled`; the job is then cancelling.
     pub(super) fn cancel_unleased(&self, job: JobId, progress: &mut Progress) -> Result<()> {
         cancel_unleased(&self.conn, job, progress)
+    }
+
+    pub(super) fn pause(&mut self, id: JobId) -> Result<Option<Job>> {
+        let sql = "UPDATE jobs SET state = 'paused' WHERE id = ?1 AND state IN ('queued', 'running')";
+        self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        self.changed.insert(id);
+        read::job(&self.conn, id)
+    }
+
+    pub(super) fn resume(&mut self, id: JobId) -> Result<Option<(Job, u64)>> {
+        let sql = "UPDATE jobs SET state = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END
+                   WHERE id = ?1 AND state = 'paused'";
+        self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        self.changed.insert(id);
+        let Some(job) = read::job(&self.conn, id)? else { return Ok(None) };
+        let sql = "SELECT total - next_index + (SELECT coalesce(sum(count), 0) FROM retries WHERE job = ?1)
+                   FROM jobs WHERE id = ?1";
+        let unclaimed = self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0))?;
+        Ok(Some((job, unclaimed)))
     }
 
     pub(super) fn fail_unleased(&mut self, id: JobId, error: &[u8], now: Timestamp) -> Result<Receipt> {

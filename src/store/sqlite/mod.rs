@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch as channel};
 use super::watch::Watches;
 use super::{
     Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, NewJob, Order,
-    Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult,
+    Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 use space::Space;
@@ -167,7 +167,12 @@ impl Store for SqliteStore {
         self.writer.write(Urgency::Relaxed, move |w| w.unstage(job)).await
     }
 
-    async fn submit(&self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> StoreResult<Job> {
+    async fn submit(
+        &self,
+        job: NewJob,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> StoreResult<Submitted> {
         self.writer.take_in(Urgency::Now, move |w| w.submit(job, segments, now)).await
     }
 
@@ -216,6 +221,14 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: JobId) -> StoreResult<Deleted> {
         self.writer.write(Urgency::Now, move |w| w.delete(id)).await
+    }
+
+    async fn pause(&self, id: JobId) -> StoreResult<Option<Job>> {
+        self.writer.write(Urgency::Now, move |w| w.pause(id)).await
+    }
+
+    async fn resume(&self, id: JobId) -> StoreResult<Option<(Job, u64)>> {
+        self.writer.write(Urgency::Now, move |w| w.resume(id)).await
     }
 
     async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt> {

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Result, params};
 
-use super::rows;
 use super::writer::{Writer, full};
+use super::{read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
-use crate::store::NewJob;
+use crate::store::{IdempotencyKey, NewJob, Submitted};
 
 impl Writer {
     pub(super) fn stage(&mut self, job: JobId, segments: &[InputSegment]) -> Result<()> {
@@ -24,7 +24,21 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn submit(&mut self, job: NewJob, segments: Vec<InputSegment>, now: Timestamp) -> Result<Job> {
+    pub(super) fn submit(
+        &mut self,
+        job: NewJob,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> Result<Submitted> {
+        if let Some(key) = &job.key {
+            if let Some(known) = self.known_key(key)? {
+                self.unstage(job.id)?;
+                return Ok(known);
+            }
+            let sql = "INSERT INTO keys (key, job, fingerprint, created_at) VALUES (?1, ?2, ?3, ?4)";
+            let values = params![key.key, job.id.as_bytes(), key.fingerprint, now.0];
+            self.conn.prepare_cached(sql)?.execute(values)?;
+        }
         self.insert_inputs(job.id, &segments)?;
         self.check_inputs(job.id, job.total)?;
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
@@ -47,7 +61,7 @@ impl Writer {
             now.0,
             finished_at.map(|at| at.0),
         ])?;
-        Ok(Job {
+        Ok(Submitted::New(Job {
             id: job.id,
             spec: job.spec,
             state,
@@ -58,7 +72,21 @@ impl Writer {
             cpu_ns: 0,
             task_times: Histogram::default(),
             workers: Vec::new(),
-        })
+        }))
+    }
+
+    /// What became of the job that was submitted under this key, if there was one.
+    fn known_key(&self, key: &IdempotencyKey) -> Result<Option<Submitted>> {
+        let sql = "SELECT job, fingerprint FROM keys WHERE key = ?1";
+        let found = self
+            .conn
+            .prepare_cached(sql)?
+            .query_row([&key.key], |row| Ok((rows::job_id(row, 0)?, row.get::<_, [u8; 32]>(1)?)));
+        let Some((id, fingerprint)) = found.optional()? else { return Ok(None) };
+        if fingerprint != key.fingerprint {
+            return Ok(Some(Submitted::Other));
+        }
+        Ok(Some(read::job(&self.conn, id)?.map_or(Submitted::Gone(id), Submitted::Same)))
     }
 
     /// What was staged was answered before it was durable. If the disk was full since, some of it is missing.
