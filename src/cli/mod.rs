@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod backup;
 mod check_worker;
 mod client;
 mod demo;
@@ -23,6 +24,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// Read the settings as `serve` would, and say what is wrong with them
     CheckConfig(Box<serve::Arguments>),
+    /// Write a consistent copy of all jobs and results, while a server may be at work
+    Backup(Box<backup::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
     /// Check that a program is a worker: what holds of the protocol, and how fast it is
@@ -34,6 +37,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(*arguments),
         Command::CheckConfig(arguments) => serve::check(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::CheckWorker(arguments) => check_worker::run(arguments),
     };

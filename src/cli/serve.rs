@@ -43,7 +43,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    fn read(&self) -> Result<Config> {
+    pub(super) fn read(&self) -> Result<Config> {
         let file = self.config.as_deref().map(RawConfig::from_file).transpose()?;
         self.raw.clone().or(file.unwrap_or_default()).validate()
     }

@@ -3,6 +3,7 @@
 //! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
 
 mod control;
+mod files;
 mod lease;
 mod read;
 mod rows;
@@ -24,6 +25,7 @@ use super::{
     Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
+pub use files::{BackupError, backup};
 use space::Space;
 use writer::{Urgency, Writer, WriterHandle};
 
@@ -47,6 +49,21 @@ pub enum OpenError {
     /// The schema could not be brought up to date.
     #[error("{0}: migrating the schema: {1}")]
     Migrate(PathBuf, #[source] refinery::Error),
+    /// There was a database, and it is gone or empty.
+    #[error(
+        "{path} is missing, but {mark} says that there was one: put it back, or remove {mark} to begin anew",
+        path = path.display(),
+        mark = mark.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// What says so.
+        mark: PathBuf,
+    },
+    /// A page of it is damaged.
+    #[error("{0} is damaged: {1}; nothing of it was changed")]
+    Corrupt(PathBuf, String),
     /// The SQLite linked in is too old.
     #[error("SQLite {0} may corrupt its log; 3.51.3 or later is needed")]
     TooOld(&'static str),
@@ -70,11 +87,14 @@ impl SqliteStore {
         }
         let path = dir.join(FILE_NAME);
         let sqlite_error = |error| OpenError::Sqlite(path.clone(), error);
+        files::see_that_it_is_there(dir)?;
         Space::give_up_reserve(dir);
         let mut conn = Connection::open(&path).map_err(sqlite_error)?;
+        files::see_that_it_is_whole(&conn, &path)?;
         prepare(&conn, Space::reserve_bytes(dir)).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
         let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
+        files::mark(dir);
         let readers =
             (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
         let watches = Watches::default();
