@@ -9,6 +9,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
+    if let Some((days, rest)) = text.split_once('d')
+        && let Ok(days) = days.trim().parse::<u32>()
+    {
+        let rest = if rest.trim().is_empty() { Duration::ZERO } else { duration(rest.trim())? };
+        return Ok(Duration::from_hours(24) * days + rest);
+    }
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|_| wrong())?;
     Duration::try_from(parsed).map_err(|_| wrong())
 }
@@ -51,7 +57,9 @@ mod tests {
         for (text, ms) in [("30s", 30_000), ("500ms", 500), ("1m30s", 90_000), ("2", 2_000), ("0.5", 500)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "-1", "soon", "-5s", "NaN", "inf", "1e300"] {
+        assert_eq!(duration("7d"), Ok(Duration::from_hours(168)));
+        assert_eq!(duration("1d 12h"), Ok(Duration::from_hours(36)));
+        for text in ["", "-1", "d", "-1d", "soon", "-5s", "NaN", "inf", "1e300"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -201,11 +201,14 @@ fn a_paused_job_holds_still_and_goes_on_when_resumed() {
     job.wait_for_done(4);
     let control = |verb: &str| server.post_json(&format!("{}/{verb}", job.path()), "");
     assert_eq!(control("pause").expect(200).json()["state"], "paused");
-    let still = job.wait_for("the running tasks to end", |status| status["running"] == json!([]));
-    assert!(still["progress"]["done"].as_u64() < Some(100));
-    let other = server.map("sleep", &json!([0.2]));
-    other.succeeds();
-    assert_eq!(job.status()["progress"]["done"], still["progress"]["done"], "nothing of it began meanwhile");
+    job.wait_for("the running tasks to end", |status| status["running"] == json!([]));
+    // What they came to is in the store before what a later job comes to.
+    let later = || server.map("sleep", &json!([0.1])).succeeds();
+    later();
+    let done = job.status()["progress"]["done"].clone();
+    assert!(done.as_u64() < Some(100));
+    later();
+    assert_eq!(job.status()["progress"]["done"], done, "nothing of it began meanwhile");
     server.kill9();
     server.restart();
     assert_eq!(job.status()["state"], "paused");
@@ -271,4 +274,45 @@ fn the_same_key_is_the_same_job() {
     };
     let long = "1\n".repeat(100_000);
     assert_eq!(stream(&long).header("location"), stream(&long).header("location"));
+}
+
+#[test]
+fn a_full_queue_answers_429_and_takes_more_when_there_is_room() {
+    let server = Server::with(&["--processes=1", "--max-queued-tasks=5"]);
+    let job = server.map("sleep", &json!([60, 60, 60, 60]));
+    let small = r#"{"function": "echo", "inputs": [1, 2]}"#;
+    let refused = server.post_json("/v1/jobs", small);
+    refused.problem(429, "queue-full");
+    assert!(!refused.header("retry-after").is_empty());
+    job.cancel();
+    job.wait();
+    server.post_json("/v1/jobs", small).expect(202);
+}
+
+#[test]
+fn jobs_are_forgotten_when_they_have_been_kept_long_enough() {
+    let server = Server::with(&["--processes=1", "--retention=1s"]);
+    let job = server.map("echo", &json!([1]));
+    job.succeeds();
+    let running = server.map("sleep", &json!([60]));
+    common::eventually("the job to be forgotten", || {
+        common::check(server.get(&job.path()).status, |status| *status == 404)
+    });
+    server.get(&running.path()).expect(200);
+}
+
+#[test]
+fn results_that_are_done_with_are_freed() {
+    let server = Server::with(&["--processes=1"]);
+    let job = server.map("sleep", &json!(vec![0.01; 20]));
+    job.succeeds();
+    let all = job.results();
+    let freed = server.delete(&format!("{}/results?through=10", job.path())).expect(200).json();
+    let freed = freed["freed_through"].as_u64().unwrap();
+    assert!(freed > 0 && freed <= 10, "{freed}");
+    let gone = server.get(&format!("{}/results", job.path())).problem(410, "results-freed");
+    assert_eq!(gone["through"], freed);
+    server.get(&format!("{}/results?order=input", job.path())).problem(410, "results-freed");
+    assert_eq!(job.results_by(&format!("after={freed}")), all[freed as usize..]);
+    assert_eq!(job.status()["progress"]["done"], 20);
 }

@@ -29,12 +29,15 @@ CREATE TABLE jobs (
     task_times BLOB NOT NULL DEFAULT x'',
     next_log INTEGER NOT NULL DEFAULT 1,
     log_bytes INTEGER NOT NULL DEFAULT 0,
-    dropped_log_bytes INTEGER NOT NULL DEFAULT 0
+    dropped_log_bytes INTEGER NOT NULL DEFAULT 0,
+    input_bytes INTEGER NOT NULL DEFAULT 0,
+    freed_through INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX jobs_runnable ON jobs (priority DESC, id) WHERE state IN ('queued', 'running');
 CREATE INDEX jobs_hidden ON jobs (id) WHERE state IN ('staging', 'deleted');
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_by_function ON jobs (function, id);
+CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL AND state <> 'deleted';
 
 CREATE TABLE inputs (
     job BLOB NOT NULL,

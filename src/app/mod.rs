@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::http::{self, Edge, FunctionView};
 use crate::model::Timestamp;
-use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Retention, Store, StoreError};
 use crate::supervisor::{self, Handle, Settings};
 use crate::sys;
 pub(crate) use functions::environment;
@@ -49,6 +49,7 @@ pub async fn serve(
     let (drain, draining) = watch::channel(false);
     let (views, functions) = watch::channel(function_views(&config).into());
     reload_at_hangup(reload, supervisor.clone(), views)?;
+    sweep(store.clone(), config.retention, config.retention_count);
     let edge =
         Edge { store, supervisor: supervisor.clone(), functions, limits: config.limits, now, draining };
     let connections = axum_server::Handle::new();
@@ -87,6 +88,22 @@ fn reload_at_hangup(
         }
     });
     Ok(())
+}
+
+/// Forgets jobs that ended long ago, every so often.
+fn sweep(store: Arc<dyn Store>, age: Duration, count: u64) {
+    let every = (age / 4).clamp(Duration::from_secs(1), Duration::from_mins(1));
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(every).await;
+            let ended_since = Timestamp(now().0.saturating_sub(age.as_micros() as i64));
+            match store.sweep(Retention { ended_since, count }).await {
+                Ok(0) | Err(StoreError::Full) => {}
+                Ok(jobs) => tracing::info!(jobs, "jobs that ended long ago are forgotten"),
+                Err(StoreError::Stopped(_)) => return,
+            }
+        }
+    });
 }
 
 /// The time, in microseconds since 1970.

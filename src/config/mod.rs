@@ -18,6 +18,9 @@ use crate::sys::cpus;
 use crate::units;
 pub use functions::{Function, MAX_OUTPUT_BYTES, RawFunction};
 
+/// A job is kept for a week after its end, unless the operator says otherwise.
+const RETENTION: Duration = Duration::from_hours(7 * 24);
+
 /// What the flags, the environment and the file can say; each of them may say nothing.
 #[derive(Args, Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +46,18 @@ pub struct RawConfig {
     /// The largest input, in bytes [default: 16777216]
     #[arg(long, env = "GRISTMILL_MAX_INPUT_BYTES", value_name = "BYTES")]
     max_input_bytes: Option<usize>,
+    /// So many tasks may be queued, of all jobs together [default: 1000000000]
+    #[arg(long, env = "GRISTMILL_MAX_QUEUED_TASKS", value_name = "N")]
+    max_queued_tasks: Option<u64>,
+    /// So much input may be queued, of all jobs together [default: 64GiB]
+    #[arg(long, env = "GRISTMILL_MAX_QUEUED_BYTES", value_name = "SIZE")]
+    max_queued_bytes: Option<String>,
+    /// How long a job is kept after its end [default: 7d]
+    #[arg(long, env = "GRISTMILL_RETENTION", value_name = "DURATION")]
+    retention: Option<String>,
+    /// How many jobs that have ended are kept, the newest ones [default: all within the retention]
+    #[arg(long, env = "GRISTMILL_RETENTION_COUNT", value_name = "N")]
+    retention_count: Option<u64>,
     /// Offer the function `fail`, which crashes, hangs and leaks on demand
     #[arg(long, env = "GRISTMILL_ENABLE_FAIL", num_args = 0..=1, default_missing_value = "true")]
     enable_fail: Option<bool>,
@@ -90,6 +105,10 @@ pub struct Config {
     pub grace: Duration,
     /// What clients may send.
     pub limits: Limits,
+    /// How long a job is kept after its end.
+    pub retention: Duration,
+    /// How many jobs that have ended are kept.
+    pub retention_count: u64,
     /// Whether the function `fail` is offered.
     pub enable_fail: bool,
     /// How the log is written; `None`: as the terminal suggests.
@@ -126,6 +145,10 @@ impl RawConfig {
             grace: self.grace.or(other.grace),
             max_body_bytes: self.max_body_bytes.or(other.max_body_bytes),
             max_input_bytes: self.max_input_bytes.or(other.max_input_bytes),
+            max_queued_tasks: self.max_queued_tasks.or(other.max_queued_tasks),
+            max_queued_bytes: self.max_queued_bytes.or(other.max_queued_bytes),
+            retention: self.retention.or(other.retention),
+            retention_count: self.retention_count.or(other.retention_count),
             enable_fail: self.enable_fail.or(other.enable_fail),
             log_format: self.log_format.or(other.log_format),
             functions: other.functions,
@@ -162,7 +185,13 @@ impl RawConfig {
                     self.max_input_bytes,
                     limits.max_input_bytes,
                 )?,
+                max_queued_tasks: self.max_queued_tasks.unwrap_or(limits.max_queued_tasks),
+                max_queued_bytes: self.max_queued_bytes.map_or(Ok(limits.max_queued_bytes), |text| {
+                    units::size(&text).map_err(|why| anyhow::anyhow!("max_queued_bytes: {why}"))
+                })?,
             },
+            retention: self.retention.map_or(Ok(RETENTION), |text| duration("retention", &text))?,
+            retention_count: self.retention_count.unwrap_or(u64::MAX),
             enable_fail: self.enable_fail.unwrap_or(false),
             log_format: self.log_format,
             functions: self.functions.into_iter().map(function).collect::<Result<_>>()?,

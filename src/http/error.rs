@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::store::StoreError;
+use crate::model::Limits;
+use crate::store::{QueueLimits, StoreError};
 
 /// A problem as clients see it.
 #[derive(Clone, PartialEq, Debug)]
@@ -65,6 +66,27 @@ impl Problem {
             detail,
         );
         Self { retry_after_s: Some(2), ..problem }
+    }
+
+    /// There is too much to do already.
+    pub fn queue_full(queued: &QueueLimits, limits: &Limits) -> Self {
+        let QueueLimits { tasks, bytes } = queued;
+        let (most_tasks, most_bytes) = (limits.max_queued_tasks, limits.max_queued_bytes);
+        let detail = format!(
+            "{tasks} tasks with {bytes} bytes of inputs are queued; with this job there would be more than {most_tasks} \
+             tasks or {most_bytes} bytes; send it again when some have ended"
+        );
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full", detail);
+        Self { retry_after_s: Some(5), ..problem }
+    }
+
+    /// Results that the reader said it was done with.
+    pub fn results_freed(through: u64) -> Self {
+        let detail = format!(
+            "the results up to seq {through} have been freed; read on by completion with after={through}"
+        );
+        Self::new(StatusCode::GONE, "results-freed", "The results have been freed", detail)
+            .with("through", through.into())
     }
 
     /// Adds a member.

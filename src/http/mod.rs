@@ -120,7 +120,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs/{id}/pause", post(jobs::pause))
         .route("/v1/jobs/{id}/resume", post(jobs::resume))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/v1/jobs/{id}/results", get(results::results))
+        .route("/v1/jobs/{id}/results", get(results::results).delete(results::free))
         .route("/v1/jobs/{id}/logs", get(logs::logs))
         .route("/v1/pool", get(pool::status).patch(pool::resize))
         .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))

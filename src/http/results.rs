@@ -85,6 +85,10 @@ pub(super) async fn results(
         FieldsParam::All => Fields::All,
         FieldsParam::Output => Fields::Output,
     };
+    let freed = edge.store.freed_through(job).await?;
+    if freed > 0 && (order == Order::Input || params.after < freed) {
+        return Err(Problem::results_freed(freed));
+    }
     let left = params.limit.unwrap_or(u64::MAX);
     let cursor = Cursor::new(edge, job, order, fields, params.after, left);
     if wants_page(&headers) {
@@ -101,6 +105,23 @@ pub(super) async fn results(
         return Ok(([(header::CONTENT_TYPE, "application/json")], page + "\n").into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], cursor.stream(params.follow)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FreeParams {
+    through: u64,
+}
+
+/// The reader is done with the results up to a seq.
+pub(super) async fn free(
+    State(edge): State<Edge>,
+    Named(id): Named,
+    Params(FreeParams { through }): Params<FreeParams>,
+) -> Result<Response, Problem> {
+    let freed = edge.store.free_results(query::job_id(&id)?, through).await?;
+    let freed = freed.ok_or_else(|| Problem::unknown_job(&id))?;
+    Ok(axum::Json(serde_json::json!({"freed_through": freed})).into_response())
 }
 
 /// NDJSON unless JSON is asked for by name.

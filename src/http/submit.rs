@@ -20,7 +20,7 @@ use crate::nearest::{nearest, with_nearest};
 use crate::protocol::json::{self, BadJson};
 use crate::protocol::{LineSplitter, LineTooLong};
 use crate::schema::Schema;
-use crate::store::{IdempotencyKey, NewJob, RunnableJob, Submitted};
+use crate::store::{IdempotencyKey, NewJob, QueueLimits, RunnableJob, Submitted};
 use crate::units;
 
 /// More attempts than this are surely a mistake.
@@ -75,6 +75,7 @@ pub(super) async fn submit(
         }
         Submitted::Gone(job) => Err(idempotency::gone(job)),
         Submitted::Other => Err(idempotency::other()),
+        Submitted::QueueFull(queued) => Err(Problem::queue_full(&queued, &edge.limits)),
     }
 }
 
@@ -91,7 +92,9 @@ async fn accept(
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let submitted = edge.store.submit(NewJob { id, spec, total, key }, segments, (edge.now)()).await?;
+        let limits = QueueLimits { tasks: edge.limits.max_queued_tasks, bytes: edge.limits.max_queued_bytes };
+        let job = NewJob { id, spec, total, key, limits };
+        let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
             tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
             if !job.state.is_final() {

@@ -22,10 +22,19 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// The longest input, in bytes.
     pub max_input_bytes: usize,
+    /// So many tasks without an outcome at most, of all jobs that have not ended.
+    pub max_queued_tasks: u64,
+    /// So many bytes of inputs at most, of all jobs that have not ended.
+    pub max_queued_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_body_bytes: 64 << 20, max_input_bytes: 16 << 20 }
+        Self {
+            max_body_bytes: 64 << 20,
+            max_input_bytes: 16 << 20,
+            max_queued_tasks: 1_000_000_000,
+            max_queued_bytes: 64 << 30,
+        }
     }
 }

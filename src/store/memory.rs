@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::watch::Watches;
 use super::{
     Chunk, Claim, Claimed, Completion, Deleted, IdempotencyKey, JobFilter, JobWatch, LogEntry, LogFilter,
-    LogPage, MAX_LOG_BYTES, NewJob, Order, Receipt, Release, Requeue, Retried, RunnableJob, Store,
-    StoreResult, Submitted,
+    LogPage, MAX_LOG_BYTES, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried,
+    RunnableJob, Store, StoreResult, Submitted,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -38,6 +38,16 @@ struct State {
 }
 
 impl State {
+    fn queued(&self) -> QueueLimits {
+        let active = || self.jobs.values().filter(|entry| !entry.job.state.is_final());
+        // A line has its input and its end.
+        let bytes = |entry: &Entry| entry.tasks.iter().map(|task| task.input.len() as u64 + 1).sum::<u64>();
+        QueueLimits {
+            tasks: active().map(|entry| entry.job.tally.total - entry.job.tally.done()).sum(),
+            bytes: active().map(bytes).sum(),
+        }
+    }
+
     fn known_key(&self, key: &IdempotencyKey) -> Option<Submitted> {
         let (id, fingerprint) = *self.keys.get(&key.key)?;
         if fingerprint != key.fingerprint {
@@ -55,6 +65,8 @@ struct Entry {
     results: Vec<ResultSegment>,
     /// The seqs of results whose tasks have been run again since.
     superseded: BTreeSet<u64>,
+    /// Results up to this seq are gone.
+    freed_through: u64,
     logs: Logs,
 }
 
@@ -139,7 +151,7 @@ impl Entry {
             workers: Vec::new(),
         };
         let (results, superseded, logs) = (Vec::new(), BTreeSet::new(), Logs::default());
-        let mut entry = Self { job, tasks, results, superseded, logs };
+        let mut entry = Self { job, tasks, results, superseded, freed_through: 0, logs };
         entry.end_if_done(now);
         entry
     }
@@ -285,14 +297,18 @@ impl Entry {
     /// Queues the failed tasks once more; gives how many.
     fn retry_failed(&mut self) -> u64 {
         let all: Vec<ResultSegment> = self.results.iter().flat_map(singles).collect();
-        for single in all.iter().filter(|single| !single.failures().is_empty()) {
+        let mut count = 0;
+        let is_there =
+            |single: &&ResultSegment| single.first_seq > self.freed_through && !single.failures().is_empty();
+        for single in all.iter().filter(is_there) {
             if self.superseded.insert(single.first_seq) {
+                count += 1;
                 let attempt = single.attempt + 1;
                 let queued = TaskState::Queued { attempt, alone: attempt > 1, not_before: 0 };
                 self.tasks[single.first_index as usize].state = queued;
             }
         }
-        let count = std::mem::take(&mut self.job.tally.failed);
+        self.job.tally.failed -= count;
         if count > 0 {
             (self.job.state, self.job.finished_at) = (JobState::Running, None);
         }
@@ -308,7 +324,9 @@ impl Entry {
 
     /// The results in this order, a segment each, as far as the order goes.
     fn in_order(&self, order: Order) -> Vec<ResultSegment> {
-        let mut singles: Vec<ResultSegment> = self.results.iter().flat_map(singles).collect();
+        let all = self.results.iter().flat_map(singles);
+        let mut singles: Vec<ResultSegment> =
+            all.filter(|single| single.first_seq > self.freed_through).collect();
         if order == Order::Input {
             singles.retain(|single| !self.superseded.contains(&single.first_seq));
             singles.sort_by_key(|single| single.first_index);
@@ -359,12 +377,17 @@ impl Store for MemoryStore {
             state.staged.remove(&job.id);
             return Ok(known);
         }
-        if let Some(IdempotencyKey { key, fingerprint }) = job.key.clone() {
-            state.keys.insert(key, (job.id, fingerprint));
-        }
         let mut all = state.staged.remove(&job.id).unwrap_or_default();
         all.extend(segments);
         let inputs = all.iter().flat_map(|segment| lines(&segment.lines)).map(<[u8]>::to_vec).collect();
+        let bytes: u64 = all.iter().map(|segment| segment.lines.len() as u64).sum();
+        let queued = state.queued();
+        if queued.tasks + job.total > job.limits.tasks || queued.bytes + bytes > job.limits.bytes {
+            return Ok(Submitted::QueueFull(queued));
+        }
+        if let Some(IdempotencyKey { key, fingerprint }) = job.key.clone() {
+            state.keys.insert(key, (job.id, fingerprint));
+        }
         let entry = Entry::new(job, inputs, now);
         let accepted = entry.job.clone();
         state.jobs.insert(accepted.id, entry);
@@ -393,7 +416,11 @@ impl Store for MemoryStore {
         let state = self.lock();
         let results = state.jobs.get(&id).map(|entry| entry.in_order(order)).unwrap_or_default();
         let count = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(results.into_iter().skip(after as usize).take(count).collect())
+        let behind = |single: &ResultSegment| match order {
+            Order::Completion => single.first_seq > after,
+            Order::Input => single.first_index >= after,
+        };
+        Ok(results.into_iter().filter(behind).take(count).collect())
     }
 
     fn watch(&self, id: JobId) -> JobWatch {
@@ -471,6 +498,36 @@ impl Store for MemoryStore {
         drop(state);
         self.watches.wake(id);
         Ok(outcome)
+    }
+
+    async fn sweep(&self, retention: Retention) -> StoreResult<u64> {
+        let mut state = self.lock();
+        let mut ended: Vec<(Timestamp, JobId)> =
+            state.jobs.values().filter_map(|entry| Some((entry.job.finished_at?, entry.job.id))).collect();
+        ended.sort_unstable_by(|a, b| b.cmp(a));
+        let kept =
+            |at: usize, ended: Timestamp| ended >= retention.ended_since && (at as u64) < retention.count;
+        let swept: Vec<JobId> = ended
+            .iter()
+            .enumerate()
+            .filter(|(at, (ended, _))| !kept(*at, *ended))
+            .map(|(_, (_, id))| *id)
+            .collect();
+        swept.iter().for_each(|id| drop(state.jobs.remove(id)));
+        Ok(swept.len() as u64)
+    }
+
+    async fn free_results(&self, id: JobId, through: u64) -> StoreResult<Option<u64>> {
+        Ok(self.change(id, |entry| {
+            let last = |segment: &ResultSegment| segment.first_seq + segment.count - 1;
+            let freed = entry.results.iter().map(last).filter(|seq| *seq <= through).max().unwrap_or(0);
+            entry.freed_through = entry.freed_through.max(freed);
+            entry.freed_through
+        }))
+    }
+
+    async fn freed_through(&self, id: JobId) -> StoreResult<u64> {
+        Ok(self.lock().jobs.get(&id).map_or(0, |entry| entry.freed_through))
     }
 
     async fn pause(&self, id: JobId) -> StoreResult<Option<Job>> {

@@ -48,6 +48,17 @@ pub struct NewJob {
     pub total: u64,
     /// What makes a repetition of it known as one.
     pub key: Option<IdempotencyKey>,
+    /// How much may be queued with it.
+    pub limits: QueueLimits,
+}
+
+/// How much may be queued in all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueLimits {
+    /// Tasks of jobs that have not ended, as far as these have no outcome.
+    pub tasks: u64,
+    /// The inputs of jobs that have not ended, in bytes.
+    pub bytes: u64,
 }
 
 /// A client's name for a submit, and what it submitted.
@@ -73,6 +84,17 @@ pub enum Submitted {
     Gone(JobId),
     /// Its key names a job that was submitted otherwise. Nothing was written.
     Other,
+    /// With it there would be more queued than may be: so much is. Nothing was written.
+    QueueFull(QueueLimits),
+}
+
+/// Which jobs that have ended are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// Those that ended since.
+    pub ended_since: Timestamp,
+    /// And of them so many, the newest.
+    pub count: u64,
 }
 
 /// What the pool must know of a job with tasks to run.
@@ -352,4 +374,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Undoes a pause; gives the job as it is then, and how many of its tasks are neither leased nor done.
     async fn resume(&self, id: JobId) -> StoreResult<Option<(Job, u64)>>;
+
+    /// Forgets jobs that have ended and are not to be kept, some at a time; gives how many.
+    async fn sweep(&self, retention: Retention) -> StoreResult<u64>;
+
+    /// Frees the results of a job up to this seq, whole segments at a time: nobody reads them again. Gives the seq up
+    /// to which they are gone.
+    async fn free_results(&self, id: JobId, through: u64) -> StoreResult<Option<u64>>;
+
+    /// The seq up to which results of a job have been freed.
+    async fn freed_through(&self, id: JobId) -> StoreResult<u64>;
 }

@@ -12,9 +12,13 @@ use gristmill::model::{
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
 use gristmill::store::{
-    Chunk, Claim, Claimed, Completion, NewJob, Order, Receipt, Release, Requeue, Store, Submitted,
+    Chunk, Claim, Claimed, Completion, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Store,
+    Submitted,
 };
 use tempfile::TempDir;
+
+/// No test queues as much.
+pub(crate) const ENOUGH: QueueLimits = QueueLimits { tasks: 1 << 40, bytes: 1 << 40 };
 
 /// Which store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,7 +132,7 @@ impl Bench {
         total: u64,
         options: JobOptions,
     ) -> JobId {
-        let job = NewJob { id, spec: spec(options), total, key: None };
+        let job = NewJob { id, spec: spec(options), total, key: None, limits: ENOUGH };
         let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id

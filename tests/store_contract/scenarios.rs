@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
 use gristmill::store::{
-    Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, NewJob, Order, Requeue, Retried, Submitted,
+    Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, NewJob, Order, QueueLimits, Requeue, Retention,
+    Retried, Submitted,
 };
 
-use crate::bench::{Bench, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
+use crate::bench::{Bench, ENOUGH, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
 
 async fn inputs_come_back_byte_for_byte_across_segments(bench: Bench) {
     let id = Bench::new_id();
@@ -235,7 +236,7 @@ async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
         let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
         let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
         let id = Bench::new_id();
-        let job = NewJob { id, spec, total: 1, key: None };
+        let job = NewJob { id, spec, total: 1, key: None, limits: ENOUGH };
         bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
         ids.push(id);
     }
@@ -395,6 +396,7 @@ async fn a_key_names_one_job_for_good(mut bench: Bench) {
         spec: spec(options()),
         total: 2,
         key: Some(key(fingerprint)),
+        limits: ENOUGH,
     };
     let segments = || vec![segment(0, &inputs(2))];
     let first = bench.store().submit(new(1), segments(), bench.now()).await.unwrap();
@@ -434,6 +436,56 @@ async fn a_paused_job_gives_no_leases_until_it_is_resumed(mut bench: Bench) {
     bench.store().pause(queued).await.unwrap();
     bench.store().cancel(queued, bench.now()).await.unwrap();
     assert_eq!(bench.state(queued).await, JobState::Cancelled);
+}
+
+async fn a_full_queue_takes_no_more_and_keeps_nothing_of_it(bench: Bench) {
+    let id = bench.submit(10).await;
+    let submit = async |limits, total: u64| {
+        let key = Some(IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
+        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, key, limits };
+        let (staged, last) = (segment(0, &inputs(1)), segment(1, &inputs(total)[1..]));
+        bench.store().stage(job.id, vec![staged]).await.unwrap();
+        bench.store().submit(job, vec![last], bench.now()).await.unwrap()
+    };
+    let bytes: u64 = inputs(10).iter().map(|input| input.len() as u64 + 1).sum();
+    let queued = Submitted::QueueFull(QueueLimits { tasks: 10, bytes });
+    assert_eq!(submit(QueueLimits { tasks: 14, bytes: 1 << 40 }, 5).await, queued);
+    assert_eq!(submit(QueueLimits { tasks: 1 << 40, bytes: bytes + 10 }, 5).await, queued);
+    assert_eq!(bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().len(), 1);
+    bench.run_out(id).await;
+    assert!(matches!(submit(QueueLimits { tasks: 14, bytes: 1 << 40 }, 5).await, Submitted::New(_)));
+}
+
+async fn jobs_that_ended_are_swept_by_age_and_by_number(bench: Bench) {
+    let running = bench.submit(1).await;
+    let mut ended = Vec::new();
+    for _ in 0..5 {
+        ended.push(bench.submit(0).await);
+        bench.pass(Duration::from_secs(10));
+    }
+    let since = |seconds: u64| Timestamp(bench.now().0 - i64::try_from(seconds * 1_000_000).unwrap());
+    let keep_all = Retention { ended_since: Timestamp(0), count: u64::MAX };
+    assert_eq!(bench.store().sweep(keep_all).await.unwrap(), 0);
+    let by_age = Retention { ended_since: since(45), count: u64::MAX };
+    assert_eq!(bench.store().sweep(by_age).await.unwrap(), 1);
+    assert_eq!(bench.store().sweep(Retention { count: 2, ..keep_all }).await.unwrap(), 2);
+    let left: Vec<_> =
+        bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(left, [ended[4], ended[3], running]);
+}
+
+async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
+    let id = bench.submit(30).await;
+    for chunk in bench.claim(id, 3, 10).await {
+        bench.complete(&chunk).await;
+    }
+    let queue = bench.queue(id).await;
+    assert_eq!(bench.store().free_results(id, 20).await.unwrap(), Some(20));
+    assert_eq!(bench.store().freed_through(id).await.unwrap(), 20);
+    assert_eq!(bench.read(id, Order::Completion, 20, 100).await, queue[20..]);
+    assert_eq!(bench.store().free_results(id, 5).await.unwrap(), Some(20));
+    assert_eq!(bench.store().free_results(Bench::new_id(), 5).await.unwrap(), None);
+    assert_eq!(bench.job(id).await.tally.done(), 30);
 }
 
 fn printed(index: u64, text: &str) -> LogEntry {
@@ -502,5 +554,8 @@ contract! {
     failed_tasks_can_be_run_again
     what_tasks_print_is_kept_and_bounded
     a_key_names_one_job_for_good
+    a_full_queue_takes_no_more_and_keeps_nothing_of_it
+    jobs_that_ended_are_swept_by_age_and_by_number
+    results_are_freed_up_to_where_their_reader_is
     a_paused_job_gives_no_leases_until_it_is_resumed
 }

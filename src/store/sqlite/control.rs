@@ -8,10 +8,12 @@ use super::writer::Writer;
 use super::{read, rows};
 use crate::model::segment::ResultBody;
 use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
-use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retried};
+use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retention, Retried};
 
 /// Rows of deleted jobs that one transaction removes at most, so that other writes do not wait long.
 const GARBAGE_ROWS: usize = 64;
+/// Jobs that one sweep forgets at most.
+const SWEEP_JOBS: i64 = 1000;
 
 /// Begins the next epoch: staged inputs of an earlier start are dropped, and its leases go back to the queue, free
 /// of charge.
@@ -66,6 +68,40 @@ impl Writer {
         cancel_unleased(&self.conn, job, progress)
     }
 
+    pub(super) fn sweep(&mut self, retention: Retention) -> Result<u64> {
+        let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
+                       SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted' AND finished_at < ?1
+                       LIMIT ?2)";
+        let values = params![retention.ended_since.0, SWEEP_JOBS];
+        let mut swept = self.conn.prepare_cached(sql)?.execute(values)?;
+        let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
+                       SELECT id FROM (SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'
+                                       ORDER BY finished_at DESC LIMIT -1 OFFSET ?1) LIMIT ?2)";
+        let keep = i64::try_from(retention.count).unwrap_or(i64::MAX);
+        swept += self.conn.prepare_cached(sql)?.execute(params![keep, SWEEP_JOBS])?;
+        self.garbage |= swept > 0;
+        Ok(swept as u64)
+    }
+
+    pub(super) fn free_results(&mut self, id: JobId, through: u64) -> Result<Option<u64>> {
+        if self.progress(id)?.is_none() {
+            return Ok(None);
+        }
+        let through = i64::try_from(through).unwrap_or(i64::MAX);
+        let sql =
+            "SELECT max(first_seq + count - 1) FROM results WHERE job = ?1 AND first_seq + count - 1 <= ?2";
+        let freed: Option<i64> =
+            self.conn.prepare_cached(sql)?.query_row(params![id.as_bytes(), through], |row| row.get(0))?;
+        if let Some(freed) = freed {
+            let sql = "DELETE FROM results WHERE job = ?1 AND first_seq <= ?2";
+            self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), freed])?;
+            let sql = "UPDATE jobs SET freed_through = max(freed_through, ?2) WHERE id = ?1";
+            self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), freed])?;
+            self.garbage = true;
+        }
+        read::freed_through(&self.conn, id).map(Some)
+    }
+
     pub(super) fn pause(&mut self, id: JobId) -> Result<Option<Job>> {
         let sql = "UPDATE jobs SET state = 'paused' WHERE id = ?1 AND state IN ('queued', 'running')";
         self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
@@ -102,13 +138,14 @@ impl Writer {
         for segment in &failed {
             self.requeue_failures(id, segment)?;
         }
-        let sql = "UPDATE jobs SET state = 'running', failed = 0, finished_at = NULL WHERE id = ?1";
-        if !failed.is_empty() {
-            self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        let count: usize = failed.iter().map(|segment| segment.failures().len()).sum();
+        let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
+        if count > 0 {
+            self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), count as i64])?;
         }
         self.changed.insert(id);
         let job = read::job(&self.conn, id)?;
-        Ok(job.map_or(Retried::Unknown, |job| Retried::Yes(Box::new(job), progress.tally.failed)))
+        Ok(job.map_or(Retried::Unknown, |job| Retried::Yes(Box::new(job), count as u64)))
     }
 
     fn failed_segments(&self, id: JobId) -> Result<Vec<ResultSegment>> {

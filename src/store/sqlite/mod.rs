@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch as channel};
 use super::watch::Watches;
 use super::{
     Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, NewJob, Order,
-    Receipt, Release, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Receipt, Release, Retention, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
@@ -241,6 +241,18 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: JobId) -> StoreResult<Deleted> {
         self.writer.write(Urgency::Now, move |w| w.delete(id)).await
+    }
+
+    async fn sweep(&self, retention: Retention) -> StoreResult<u64> {
+        self.writer.write(Urgency::Soon, move |w| w.sweep(retention)).await
+    }
+
+    async fn free_results(&self, id: JobId, through: u64) -> StoreResult<Option<u64>> {
+        self.writer.write(Urgency::Now, move |w| w.free_results(id, through)).await
+    }
+
+    async fn freed_through(&self, id: JobId) -> StoreResult<u64> {
+        self.read(move |conn| read::freed_through(conn, id)).await
     }
 
     async fn pause(&self, id: JobId) -> StoreResult<Option<Job>> {

@@ -159,6 +159,12 @@ pub(super) fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
     Ok(ResultSegment { first_seq, first_index, count, attempt: row.get(3)?, body })
 }
 
+pub(super) fn freed_through(conn: &Connection, id: JobId) -> Result<u64> {
+    let sql = "SELECT freed_through FROM jobs WHERE id = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0)).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
 pub(super) fn logs(conn: &Connection, id: JobId, filter: LogFilter) -> Result<LogPage> {
     let sql = "SELECT dropped_log_bytes FROM jobs WHERE id = ?1";
     let dropped = conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0)).optional()?;

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Result, params};
 use super::writer::{Writer, full};
 use super::{read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
-use crate::store::{IdempotencyKey, NewJob, Submitted};
+use crate::store::{IdempotencyKey, NewJob, QueueLimits, Submitted};
 
 impl Writer {
     pub(super) fn stage(&mut self, job: JobId, segments: &[InputSegment]) -> Result<()> {
@@ -40,13 +40,17 @@ impl Writer {
             self.conn.prepare_cached(sql)?.execute(values)?;
         }
         self.insert_inputs(job.id, &segments)?;
-        self.check_inputs(job.id, job.total)?;
+        let input_bytes = self.check_inputs(job.id, job.total)?;
+        if let Some(queued) = self.queue_is_full(&job, input_bytes)? {
+            self.refuse(&job)?;
+            return Ok(Submitted::QueueFull(queued));
+        }
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
         let tally = Tally { total: job.total, ..Tally::default() };
         let state = if job.total == 0 { tally.final_state(OnError::Continue) } else { JobState::Queued };
         let sql = "INSERT OR REPLACE INTO jobs
-                   (id, function, name, labels, options, priority, state, total, created_at, finished_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                   (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let finished_at = state.is_final().then_some(now);
         let spec = &job.spec;
         self.conn.prepare_cached(sql)?.execute(params![
@@ -60,6 +64,7 @@ impl Writer {
             job.total as i64,
             now.0,
             finished_at.map(|at| at.0),
+            input_bytes as i64,
         ])?;
         Ok(Submitted::New(Job {
             id: job.id,
@@ -90,10 +95,40 @@ impl Writer {
     }
 
     /// What was staged was answered before it was durable. If the disk was full since, some of it is missing.
-    fn check_inputs(&self, job: JobId, total: u64) -> Result<()> {
-        let sql = "SELECT coalesce(sum(count), 0) FROM inputs WHERE job = ?1";
-        let there = self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], |row| rows::u64(row, 0))?;
-        if there == total { Ok(()) } else { Err(full()) }
+    /// Gives the size of all.
+    fn check_inputs(&self, job: JobId, total: u64) -> Result<u64> {
+        let sql =
+            "SELECT coalesce(sum(count), 0), coalesce(sum(length(lines)), 0) FROM inputs WHERE job = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok((rows::u64(row, 0)?, rows::u64(row, 1)?));
+        let (there, bytes) = self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], read)?;
+        if there == total { Ok(bytes) } else { Err(full()) }
+    }
+
+    /// How much is queued, if it is too much with this job.
+    fn queue_is_full(&self, job: &NewJob, input_bytes: u64) -> Result<Option<QueueLimits>> {
+        let sql =
+            "SELECT coalesce(sum(total - succeeded - failed - cancelled), 0), coalesce(sum(input_bytes), 0)
+                   FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(QueueLimits { tasks: rows::u64(row, 0)?, bytes: rows::u64(row, 1)? })
+        };
+        let queued = self.conn.prepare_cached(sql)?.query_row([], read)?;
+        let fits =
+            queued.tasks + job.total <= job.limits.tasks && queued.bytes + input_bytes <= job.limits.bytes;
+        Ok(Some(queued).filter(|_| !fits))
+    }
+
+    /// Leaves nothing of a job that is not accepted.
+    fn refuse(&mut self, job: &NewJob) -> Result<()> {
+        if let Some(key) = &job.key {
+            self.conn.prepare_cached("DELETE FROM keys WHERE key = ?1")?.execute([&key.key])?;
+        }
+        // Its inputs are removed like those of a deleted job.
+        let sql = "INSERT INTO jobs (id, function, labels, options, priority, state, total, created_at)
+                   VALUES (?1, '', '{}', '{}', 0, 'deleted', 0, 0) ON CONFLICT (id) DO UPDATE SET state = 'deleted'";
+        self.conn.prepare_cached(sql)?.execute([job.id.as_bytes()])?;
+        self.garbage = true;
+        Ok(())
     }
 
     fn insert_inputs(&self, job: JobId, segments: &[InputSegment]) -> Result<()> {
