@@ -187,7 +187,7 @@ fn a_wrong_method_is_told_the_right_ones() {
         ("DELETE", "/v1/jobs", "GET,HEAD,POST"),
         ("POST", NO_JOB, "DELETE,GET,HEAD"),
         ("GET", &format!("{NO_JOB}/cancel"), "POST"),
-        ("POST", &format!("{NO_JOB}/results"), "GET,HEAD"),
+        ("POST", &format!("{NO_JOB}/results"), "DELETE,GET,HEAD"),
         ("DELETE", "/v1/pool", "GET,HEAD,PATCH"),
         ("GET", "/v1/workers/worker-1", "DELETE"),
         ("POST", "/v1/functions", "GET,HEAD"),

@@ -316,3 +316,40 @@ fn results_that_are_done_with_are_freed() {
     assert_eq!(job.results_by(&format!("after={freed}")), all[freed as usize..]);
     assert_eq!(job.status()["progress"]["done"], 20);
 }
+
+#[test]
+fn an_open_job_takes_inputs_until_it_is_closed_and_gives_results_meanwhile() {
+    let server = Server::start();
+    let job = server.submit(&json!({"function": "echo", "open": true}));
+    let inputs = format!("{}/inputs", job.path());
+    assert_eq!(job.status()["open"], true);
+    server.post_json(&inputs, r#"{"inputs": [0, 1]}"#).expect(202);
+    job.wait_for_done(2);
+    server.kill9();
+    server.restart();
+    let keyed = || {
+        let headers = [("Content-Type", common::client::NDJSON), ("Idempotency-Key", "second")];
+        server.client().call("POST", &inputs, &headers, "2\n3\n4\n").expect(202).json()
+    };
+    assert_eq!(keyed()["progress"]["total"], 5);
+    assert_eq!(keyed()["progress"]["total"], 5, "the same inputs once more are the same");
+    job.wait_for_done(5);
+    assert_eq!(job.results().len(), 5);
+    assert_ne!(job.status()["state"], "succeeded", "it waits for more");
+    let many: Vec<String> = (5..100_000).map(|n| n.to_string()).collect();
+    server.post_ndjson(&inputs, &many.join("\n")).expect(202);
+    server.post_json(&format!("{}/close", job.path()), "").expect(200);
+    job.succeeds();
+    let outputs = job.results_text("order=input&fields=output");
+    assert!(outputs.lines().enumerate().all(|(at, line)| line == at.to_string()));
+    assert_eq!(outputs.lines().count(), 100_000);
+    server.post_json(&inputs, r#"{"inputs": [1]}"#).problem(409, "not-open");
+    server.post_json("/v1/jobs/nobody/inputs", r#"{"inputs": [1]}"#).problem(404, "unknown-job");
+    let at_once = server.submit(&json!({"function": "echo", "inputs": [], "open": true}));
+    server.post_json(&format!("{}/close", at_once.path()), "").expect(200);
+    at_once.succeeds();
+    let cancelled = server.submit(&json!({"function": "sleep", "inputs": [60], "open": true}));
+    cancelled.wait_for_running(1);
+    cancelled.cancel();
+    assert_eq!(cancelled.wait()["state"], "cancelled");
+}

@@ -7,6 +7,7 @@ CREATE TABLE node (
 );
 INSERT INTO node (only_row, epoch) VALUES (1, 0);
 
+-- An open job takes more inputs, and does not end when it has none left.
 -- Two states are hidden from clients: 'staging' (its inputs still arrive) and 'deleted' (its rows are being removed).
 CREATE TABLE jobs (
     id BLOB PRIMARY KEY,
@@ -17,6 +18,7 @@ CREATE TABLE jobs (
     priority INTEGER NOT NULL,
     state TEXT NOT NULL,
     total INTEGER NOT NULL,
+    is_open INTEGER NOT NULL DEFAULT 0,
     next_index INTEGER NOT NULL DEFAULT 0,
     next_seq INTEGER NOT NULL DEFAULT 1,
     succeeded INTEGER NOT NULL DEFAULT 0,

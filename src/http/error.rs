@@ -68,6 +68,12 @@ impl Problem {
         Self { retry_after_s: Some(2), ..problem }
     }
 
+    /// More inputs for a job that takes none.
+    pub fn not_open() -> Self {
+        let detail = "the job takes no more inputs: it was not submitted as open, has been closed, or is being cancelled";
+        Self::new(StatusCode::CONFLICT, "not-open", "The job is not open", detail)
+    }
+
     /// There is too much to do already.
     pub fn queue_full(queued: &QueueLimits, limits: &Limits) -> Self {
         let QueueLimits { tasks, bytes } = queued;

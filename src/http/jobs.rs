@@ -125,6 +125,18 @@ pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result
     Ok((status, Json(view(&edge, &job).await?)).into_response())
 }
 
+/// No more inputs will come: an open job ends when all its tasks have.
+pub(super) async fn close(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
+    let Some(job) = edge.store.close(query::job_id(&id)?, (edge.now)()).await? else {
+        return Err(Problem::unknown_job(&id));
+    };
+    if job.state.is_final() {
+        // The pool, which waits for more of it, is to forget it.
+        edge.supervisor.cancelled(job.id).await;
+    }
+    Ok(Json(view(&edge, &job).await?).into_response())
+}
+
 /// No more tasks of the job begin until it is resumed; those that run go on.
 pub(super) async fn pause(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let Some(job) = edge.store.pause(query::job_id(&id)?).await? else {

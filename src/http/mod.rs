@@ -117,6 +117,8 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::forget))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/inputs", post(submit::more_inputs))
+        .route("/v1/jobs/{id}/close", post(jobs::close))
         .route("/v1/jobs/{id}/pause", post(jobs::pause))
         .route("/v1/jobs/{id}/resume", post(jobs::resume))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))

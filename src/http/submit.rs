@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::idempotency::{self, KeyedBody};
 use super::inputs::{InputArray, SegmentBuilder, Staging};
+use super::query::Named;
 use super::{Edge, Problem, jobs, query};
 use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES};
 use crate::model::{JobId, JobOptions, JobSpec, Lock, OnError};
@@ -20,7 +21,7 @@ use crate::nearest::{nearest, with_nearest};
 use crate::protocol::json::{self, BadJson};
 use crate::protocol::{LineSplitter, LineTooLong};
 use crate::schema::Schema;
-use crate::store::{IdempotencyKey, NewJob, QueueLimits, RunnableJob, Submitted};
+use crate::store::{Appended, IdempotencyKey, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted};
 use crate::units;
 
 /// More attempts than this are surely a mistake.
@@ -30,6 +31,7 @@ const MOST_ATTEMPTS: u32 = 1000;
 #[derive(Deserialize, Debug, Default)]
 #[serde(default)]
 struct Options<'a> {
+    open: bool,
     function: Option<Cow<'a, str>>,
     name: Option<String>,
     labels: BTreeMap<String, String>,
@@ -53,20 +55,26 @@ pub(super) async fn submit(
     }
     let id = JobId(uuid::Uuid::now_v7());
     let mut key = KeyedBody::new(&headers, &uri)?;
-    let (spec, inputs, staging) = match media_type(&headers)? {
+    let (spec, open, inputs, staging) = match media_type(&headers)? {
         MediaType::Json => {
             if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
                 let detail =
                     format!("the query is {query:?}; with a JSON body the options stand in the body");
                 return Err(Problem::bad_request(detail));
             }
-            let (spec, inputs) = read_json(&edge, body, &mut key).await?;
-            (spec, inputs, Staging::new(edge.clone(), id))
+            let (spec, open, inputs) = read_json(&edge, body, &mut key).await?;
+            (spec, open, inputs, Staging::new(edge.clone(), id))
         }
-        MediaType::Ndjson => read_ndjson(&edge, id, &uri, body, &mut key).await?,
+        MediaType::Ndjson => {
+            let options = query_options(uri.query().unwrap_or(""))?;
+            let open = options.open;
+            let spec = check(&edge, options)?;
+            let (inputs, staging) = read_ndjson(&edge, id, &spec.function, body, &mut key).await?;
+            (spec, open, inputs, staging)
+        }
     };
     let wait = query::prefer_wait(&headers);
-    match accept(&edge, id, spec, inputs, staging, key.finish()).await? {
+    match accept(&edge, id, (spec, open), inputs, staging, key.finish()).await? {
         Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
         Submitted::Same(job) => {
             let mut response = jobs::accepted(&edge, job, wait).await?;
@@ -83,7 +91,7 @@ pub(super) async fn submit(
 async fn accept(
     edge: &Edge,
     id: JobId,
-    spec: JobSpec,
+    (spec, open): (JobSpec, bool),
     inputs: SegmentBuilder,
     staging: Staging,
     key: Option<IdempotencyKey>,
@@ -92,8 +100,7 @@ async fn accept(
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let limits = QueueLimits { tasks: edge.limits.max_queued_tasks, bytes: edge.limits.max_queued_bytes };
-        let job = NewJob { id, spec, total, key, limits };
+        let job = NewJob { id, spec, total, open, key, limits: queue_limits(&edge) };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
             tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
@@ -105,6 +112,65 @@ async fn accept(
         Ok(submitted)
     });
     accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
+}
+
+fn queue_limits(edge: &Edge) -> QueueLimits {
+    QueueLimits { tasks: edge.limits.max_queued_tasks, bytes: edge.limits.max_queued_bytes }
+}
+
+/// `POST …/inputs`: more inputs for an open job, as JSON or as a stream.
+pub(super) async fn more_inputs(
+    State(edge): State<Edge>,
+    Named(name): Named,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Request {
+        inputs: InputArray,
+    }
+    let id = query::job_id(&name)?;
+    let job = edge.store.job(id).await?.ok_or_else(|| Problem::unknown_job(&name))?;
+    let (staged, function) = (JobId(uuid::Uuid::now_v7()), job.spec.function);
+    let mut key = KeyedBody::new(&headers, &uri)?;
+    let (inputs, staging) = match media_type(&headers)? {
+        MediaType::Json => {
+            let body = read_all(body, edge.limits.max_body_bytes).await?;
+            key.update(&body);
+            query::must_be_object(&body)?;
+            let Request { inputs: InputArray(inputs) } = serde_json::from_slice(&body).map_err(|error| {
+                Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column())
+            })?;
+            fit_all(&edge, &function, &inputs)?;
+            (inputs, Staging::new(edge.clone(), staged))
+        }
+        MediaType::Ndjson => read_ndjson(&edge, staged, &function, body, &mut key).await?,
+    };
+    let key = key.finish();
+    // In a task of its own, so that a client that goes away leaves nothing half done.
+    let appending = tokio::spawn(async move {
+        let (segments, total) = inputs.finish();
+        staging.keep();
+        let more = MoreInputs { job: id, staged, total, key, limits: queue_limits(&edge) };
+        let appended = edge.store.append(more, segments, (edge.now)()).await?;
+        if let Appended::Yes(job, unclaimed) = &appended
+            && job.state.is_runnable()
+        {
+            let (spec, unclaimed) = (job.spec.clone(), *unclaimed);
+            edge.supervisor.submitted(RunnableJob { id, spec, unclaimed }).await;
+        }
+        Ok((edge, appended))
+    });
+    let (edge, appended) = appending.await.unwrap_or_else(|_| Err(Problem::shutting_down()))?;
+    match appended {
+        Appended::Yes(job, _) | Appended::Same(job) => jobs::accepted(&edge, job, None).await,
+        Appended::Other => Err(idempotency::other()),
+        Appended::Unknown => Err(Problem::unknown_job(&name)),
+        Appended::Closed => Err(Problem::not_open()),
+        Appended::QueueFull(queued) => Err(Problem::queue_full(&queued, &edge.limits)),
+    }
 }
 
 enum MediaType {
@@ -144,13 +210,16 @@ async fn read_json(
     edge: &Edge,
     body: Body,
     key: &mut KeyedBody,
-) -> Result<(JobSpec, SegmentBuilder), Problem> {
+) -> Result<(JobSpec, bool, SegmentBuilder), Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Request<'a> {
         #[serde(borrow)]
         function: Cow<'a, str>,
-        inputs: InputArray,
+        #[serde(default)]
+        inputs: Option<InputArray>,
+        #[serde(default)]
+        open: bool,
         name: Option<String>,
         #[serde(default)]
         labels: BTreeMap<String, String>,
@@ -168,7 +237,12 @@ async fn read_json(
     let parsed: Result<Request<'_>, _> = serde_json::from_slice(&body);
     let request = parsed
         .map_err(|error| Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column()))?;
+    if request.inputs.is_none() && !request.open {
+        let detail = "inputs is missing; only an open job can do without";
+        return Err(Problem::bad_json(detail, 1, 1));
+    }
     let options = Options {
+        open: request.open,
         function: Some(request.function),
         name: request.name,
         labels: request.labels,
@@ -180,15 +254,10 @@ async fn read_json(
         retry_backoff: request.retry_backoff.map(Time::into_text),
         lock: request.lock.map(LockParam::into_lock),
     };
-    let (spec, inputs) = (check(edge, options)?, request.inputs.0);
-    let max = edge.limits.max_input_bytes;
-    if inputs.longest() > max {
-        return Err(BadLine::from(LineTooLong { max }).into_problem());
-    }
-    if let Some(schema) = input_schema(edge, &spec.function) {
-        (0..).zip(inputs.lines()).try_for_each(|(index, line)| fit(&schema, index, line))?;
-    }
-    Ok((spec, inputs))
+    let open = options.open;
+    let (spec, inputs) = (check(edge, options)?, request.inputs.unwrap_or_default().0);
+    fit_all(edge, &spec.function, &inputs)?;
+    Ok((spec, open, inputs))
 }
 
 /// A lock in a JSON body: its name, for one permit, or an object.
@@ -247,15 +316,14 @@ fn cut(error: &axum::Error) -> Problem {
 async fn read_ndjson(
     edge: &Edge,
     id: JobId,
-    uri: &Uri,
+    function: &str,
     body: Body,
     key: &mut KeyedBody,
-) -> Result<(JobSpec, SegmentBuilder, Staging), Problem> {
-    let spec = check(edge, query_options(uri.query().unwrap_or(""))?)?;
+) -> Result<(SegmentBuilder, Staging), Problem> {
     let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
     let mut splitter = LineSplitter::new(edge.limits.max_input_bytes);
     let (mut line_number, mut pieces) = (0, body.into_data_stream());
-    let schema = input_schema(edge, &spec.function);
+    let schema = input_schema(edge, function);
     let mut take = |line: &[u8], inputs: &mut SegmentBuilder| {
         line_number += 1;
         take_line(line, line_number, schema.as_ref(), inputs)
@@ -271,7 +339,19 @@ async fn read_ndjson(
     if let Some(last) = splitter.finish() {
         take(&last, &mut inputs).map_err(BadLine::into_problem)?;
     }
-    Ok((spec, inputs, staging))
+    Ok((inputs, staging))
+}
+
+/// Sees that the inputs of a JSON body are what they may be.
+fn fit_all(edge: &Edge, function: &str, inputs: &SegmentBuilder) -> Result<(), Problem> {
+    let max = edge.limits.max_input_bytes;
+    if inputs.longest() > max {
+        return Err(BadLine::from(LineTooLong { max }).into_problem());
+    }
+    match input_schema(edge, function) {
+        Some(schema) => (0..).zip(inputs.lines()).try_for_each(|(index, line)| fit(&schema, index, line)),
+        None => Ok(()),
+    }
 }
 
 /// The schema of a function's inputs, if it has one.
@@ -370,6 +450,9 @@ fn query_options(text: &str) -> Result<Options<'static>, Problem> {
             }
             "timeout" => options.timeout = Some(value),
             "retry_backoff" => options.retry_backoff = Some(value),
+            "open" => {
+                options.open = value.parse().map_err(|_| wrong(&key, &value, "true or false"))?;
+            }
             "lock" => options.lock = Some(Lock { name: value, permits: 1 }),
             "max_attempts" => {
                 options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
@@ -401,6 +484,7 @@ fn unknown_option(key: &str) -> Problem {
         "on_error",
         "retry_backoff",
         "lock",
+        "open",
         "label",
     ];
     let meant = nearest(key, known).map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));

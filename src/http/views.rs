@@ -174,7 +174,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
         name: job.spec.name.clone(),
         labels: job.spec.labels.clone(),
         state: job.state,
-        open: false,
+        open: job.open,
         options: OptionsBody {
             processes: ProcessesBody { requested: options.processes, granted },
             priority: options.priority,

@@ -212,6 +212,8 @@ pub struct Job {
     pub spec: JobSpec,
     /// Where it stands.
     pub state: JobState,
+    /// Whether it takes more inputs; it does not end before it is closed.
+    pub open: bool,
     /// Counts of its tasks.
     pub tally: Tally,
     /// When it was accepted.

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::watch::Watches;
 use super::{
-    Chunk, Claim, Claimed, Completion, Deleted, IdempotencyKey, JobFilter, JobWatch, LogEntry, LogFilter,
-    LogPage, MAX_LOG_BYTES, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried,
-    RunnableJob, Store, StoreResult, Submitted,
+    Appended, Chunk, Claim, Claimed, Completion, Deleted, IdempotencyKey, JobFilter, JobWatch, LogEntry,
+    LogFilter, LogPage, MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
+    Retention, Retried, RunnableJob, Store, StoreResult, Submitted,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -142,6 +142,7 @@ impl Entry {
             id: new.id,
             spec: new.spec,
             state: JobState::Queued,
+            open: new.open,
             tally: Tally { total: new.total, ..Tally::default() },
             created_at: now,
             started_at: None,
@@ -316,7 +317,8 @@ impl Entry {
     }
 
     fn end_if_done(&mut self, now: Timestamp) {
-        if !self.job.state.is_final() && self.job.tally.done() == self.job.tally.total {
+        let takes_more = self.job.open && self.job.state != JobState::Cancelling;
+        if !self.job.state.is_final() && self.job.tally.done() == self.job.tally.total && !takes_more {
             self.job.state = self.job.tally.final_state(self.job.spec.options.on_error);
             self.job.finished_at = Some(now);
         }
@@ -498,6 +500,54 @@ impl Store for MemoryStore {
         drop(state);
         self.watches.wake(id);
         Ok(outcome)
+    }
+
+    async fn append(
+        &self,
+        more: MoreInputs,
+        segments: Vec<InputSegment>,
+        _now: Timestamp,
+    ) -> StoreResult<Appended> {
+        let mut state = self.lock();
+        if !state.jobs.contains_key(&more.job) {
+            return Ok(Appended::Unknown);
+        }
+        match more.key.as_ref().and_then(|key| state.known_key(key)) {
+            Some(Submitted::Same(job)) => return Ok(Appended::Same(job)),
+            Some(_) => return Ok(Appended::Other),
+            None => {}
+        }
+        let mut all = state.staged.remove(&more.staged).unwrap_or_default();
+        all.extend(segments);
+        let bytes: u64 = all.iter().map(|segment| segment.lines.len() as u64).sum();
+        let queued = state.queued();
+        let Some(entry) = state.jobs.get_mut(&more.job) else { return Ok(Appended::Unknown) };
+        let ending = entry.job.state.is_final() || entry.job.state == JobState::Cancelling;
+        if !entry.job.open || ending {
+            return Ok(Appended::Closed);
+        }
+        if queued.tasks + more.total > more.limits.tasks || queued.bytes + bytes > more.limits.bytes {
+            return Ok(Appended::QueueFull(queued));
+        }
+        let queued = TaskState::Queued { attempt: 1, alone: false, not_before: 0 };
+        let inputs = all.iter().flat_map(|segment| lines(&segment.lines));
+        entry.tasks.extend(inputs.map(|input| Task { input: input.to_vec(), state: queued }));
+        entry.job.tally.total += more.total;
+        let (job, unclaimed) = (entry.job.clone(), entry.unclaimed());
+        if let Some(IdempotencyKey { key, fingerprint }) = more.key {
+            state.keys.insert(key, (more.job, fingerprint));
+        }
+        drop(state);
+        self.watches.wake(more.job);
+        Ok(Appended::Yes(job, unclaimed))
+    }
+
+    async fn close(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>> {
+        Ok(self.change(id, |entry| {
+            entry.job.open = false;
+            entry.end_if_done(now);
+            entry.job.clone()
+        }))
     }
 
     async fn sweep(&self, retention: Retention) -> StoreResult<u64> {

@@ -46,10 +46,44 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// How many inputs there are, staged ones and those of the last segments.
     pub total: u64,
+    /// Whether it takes more inputs later.
+    pub open: bool,
     /// What makes a repetition of it known as one.
     pub key: Option<IdempotencyKey>,
     /// How much may be queued with it.
     pub limits: QueueLimits,
+}
+
+/// More inputs for an open job.
+#[derive(Clone, Debug)]
+pub struct MoreInputs {
+    /// The job.
+    pub job: JobId,
+    /// Under what some of them are staged.
+    pub staged: JobId,
+    /// How many there are, staged ones and those of the last segments, both counted from 0.
+    pub total: u64,
+    /// What makes a repetition of it known as one.
+    pub key: Option<IdempotencyKey>,
+    /// How much may be queued with them.
+    pub limits: QueueLimits,
+}
+
+/// What became of more inputs.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Appended {
+    /// They are the job's last ones now; so many of its tasks are neither leased nor done.
+    Yes(Job, u64),
+    /// They were there already: the key says so. Nothing was written.
+    Same(Job),
+    /// Their key names another request. Nothing was written.
+    Other,
+    /// There is no such job.
+    Unknown,
+    /// It is not open. Nothing was written.
+    Closed,
+    /// So much is queued that they do not fit. Nothing was written.
+    QueueFull(QueueLimits),
 }
 
 /// How much may be queued in all.
@@ -384,4 +418,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The seq up to which results of a job have been freed.
     async fn freed_through(&self, id: JobId) -> StoreResult<u64>;
+
+    /// Adds inputs to an open job.
+    async fn append(
+        &self,
+        more: MoreInputs,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> StoreResult<Appended>;
+
+    /// Closes a job: it ends when all its tasks have. Gives the job as it is then.
+    async fn close(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>>;
 }

@@ -132,7 +132,7 @@ impl Bench {
         total: u64,
         options: JobOptions,
     ) -> JobId {
-        let job = NewJob { id, spec: spec(options), total, key: None, limits: ENOUGH };
+        let job = NewJob { id, spec: spec(options), total, open: false, key: None, limits: ENOUGH };
         let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id

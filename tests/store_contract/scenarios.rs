@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
 use gristmill::store::{
-    Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, NewJob, Order, QueueLimits, Requeue, Retention,
-    Retried, Submitted,
+    Appended, Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order,
+    QueueLimits, Requeue, Retention, Retried, Submitted,
 };
 
 use crate::bench::{Bench, ENOUGH, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
@@ -236,7 +236,7 @@ async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
         let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
         let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
         let id = Bench::new_id();
-        let job = NewJob { id, spec, total: 1, key: None, limits: ENOUGH };
+        let job = NewJob { id, spec, total: 1, open: false, key: None, limits: ENOUGH };
         bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
         ids.push(id);
     }
@@ -395,6 +395,7 @@ async fn a_key_names_one_job_for_good(mut bench: Bench) {
         id: Bench::new_id(),
         spec: spec(options()),
         total: 2,
+        open: false,
         key: Some(key(fingerprint)),
         limits: ENOUGH,
     };
@@ -442,7 +443,7 @@ async fn a_full_queue_takes_no_more_and_keeps_nothing_of_it(bench: Bench) {
     let id = bench.submit(10).await;
     let submit = async |limits, total: u64| {
         let key = Some(IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
-        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, key, limits };
+        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, open: false, key, limits };
         let (staged, last) = (segment(0, &inputs(1)), segment(1, &inputs(total)[1..]));
         bench.store().stage(job.id, vec![staged]).await.unwrap();
         bench.store().submit(job, vec![last], bench.now()).await.unwrap()
@@ -486,6 +487,52 @@ async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
     assert_eq!(bench.store().free_results(id, 5).await.unwrap(), Some(20));
     assert_eq!(bench.store().free_results(Bench::new_id(), 5).await.unwrap(), None);
     assert_eq!(bench.job(id).await.tally.done(), 30);
+}
+
+async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
+    let id = Bench::new_id();
+    let new = NewJob { id, spec: spec(options()), total: 2, open: true, key: None, limits: ENOUGH };
+    bench.store().submit(new, vec![segment(0, &inputs(2))], bench.now()).await.unwrap();
+    bench.run_out(id).await;
+    assert_eq!((bench.state(id).await, bench.job(id).await.open), (JobState::Running, true));
+    let more = |job, key: Option<u8>| {
+        let key = key.map(|byte| IdempotencyKey { key: "more".into(), fingerprint: [byte; 32] });
+        MoreInputs { job, staged: Bench::new_id(), total: 3, key, limits: ENOUGH }
+    };
+    let all = inputs(5);
+    let first = more(id, Some(1));
+    bench.store().stage(first.staged, vec![segment(0, &all[2..4])]).await.unwrap();
+    let appended = bench.store().append(first, vec![segment(2, &all[4..])], bench.now()).await.unwrap();
+    assert!(matches!(&appended, Appended::Yes(job, 3) if job.tally.total == 5), "{appended:?}");
+    let again =
+        bench.store().append(more(id, Some(1)), vec![segment(0, &all[2..])], bench.now()).await.unwrap();
+    assert!(matches!(again, Appended::Same(_)), "{again:?}");
+    let other =
+        bench.store().append(more(id, Some(2)), vec![segment(0, &all[2..])], bench.now()).await.unwrap();
+    assert_eq!(other, Appended::Other);
+    bench.restart();
+    assert_eq!(bench.store().runnable(None, 10).await.unwrap()[0].unclaimed, 3);
+    let chunks = bench.claim(id, 3, 2).await;
+    assert_eq!(chunks.iter().flat_map(lines_of).collect::<Vec<_>>(), all[2..]);
+    let closed = bench.store().close(id, bench.now()).await.unwrap().unwrap();
+    assert_eq!((closed.state, closed.open), (JobState::Running, false));
+    for chunk in &chunks {
+        bench.complete(chunk).await;
+    }
+    assert_eq!(bench.state(id).await, JobState::Succeeded);
+    bench.assert_whole(id).await;
+    let late = bench.store().append(more(id, None), vec![segment(0, &all[2..])], bench.now()).await.unwrap();
+    assert_eq!(late, Appended::Closed);
+    let unknown = more(Bench::new_id(), None);
+    assert_eq!(
+        bench.store().append(unknown, vec![segment(0, &all[2..])], bench.now()).await.unwrap(),
+        Appended::Unknown
+    );
+    let empty = Bench::new_id();
+    let new = NewJob { id: empty, spec: spec(options()), total: 0, open: true, key: None, limits: ENOUGH };
+    bench.store().submit(new, Vec::new(), bench.now()).await.unwrap();
+    assert_eq!(bench.state(empty).await, JobState::Queued);
+    assert_eq!(bench.store().close(empty, bench.now()).await.unwrap().unwrap().state, JobState::Succeeded);
 }
 
 fn printed(index: u64, text: &str) -> LogEntry {
@@ -554,6 +601,7 @@ contract! {
     failed_tasks_can_be_run_again
     what_tasks_print_is_kept_and_bounded
     a_key_names_one_job_for_good
+    an_open_job_takes_more_inputs_until_it_is_closed
     a_full_queue_takes_no_more_and_keeps_nothing_of_it
     jobs_that_ended_are_swept_by_age_and_by_number
     results_are_freed_up_to_where_their_reader_is

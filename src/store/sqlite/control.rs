@@ -115,10 +115,14 @@ impl Writer {
         self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
         self.changed.insert(id);
         let Some(job) = read::job(&self.conn, id)? else { return Ok(None) };
+        Ok(Some((job, self.unclaimed(id)?)))
+    }
+
+    /// How many tasks of a job are neither leased nor done.
+    pub(super) fn unclaimed(&self, id: JobId) -> Result<u64> {
         let sql = "SELECT total - next_index + (SELECT coalesce(sum(count), 0) FROM retries WHERE job = ?1)
                    FROM jobs WHERE id = ?1";
-        let unclaimed = self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0))?;
-        Ok(Some((job, unclaimed)))
+        self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0))
     }
 
     pub(super) fn fail_unleased(&mut self, id: JobId, error: &[u8], now: Timestamp) -> Result<Receipt> {

@@ -229,7 +229,7 @@ impl Writer {
 
     /// Keeps the counts; a job whose every task has its outcome ends.
     pub(super) fn save(&mut self, job: JobId, mut progress: Progress, now: Timestamp) -> Result<Receipt> {
-        let ended = progress.tally.done() == progress.tally.total && !progress.state.is_final();
+        let ended = progress.is_complete() && !progress.state.is_final();
         if ended {
             progress.state = progress.tally.final_state(progress.on_error);
             self.hurry = true;

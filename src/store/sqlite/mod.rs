@@ -21,8 +21,9 @@ use tokio::sync::{Semaphore, watch as channel};
 
 use super::watch::Watches;
 use super::{
-    Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, NewJob, Order,
-    Receipt, Release, Retention, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Appended, Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
+    MoreInputs, NewJob, Order, Receipt, Release, Retention, Retried, RunnableJob, Store, StoreError,
+    StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
@@ -241,6 +242,19 @@ impl Store for SqliteStore {
 
     async fn delete(&self, id: JobId) -> StoreResult<Deleted> {
         self.writer.write(Urgency::Now, move |w| w.delete(id)).await
+    }
+
+    async fn append(
+        &self,
+        more: MoreInputs,
+        segments: Vec<InputSegment>,
+        now: Timestamp,
+    ) -> StoreResult<Appended> {
+        self.writer.take_in(Urgency::Now, move |w| w.append(&more, &segments, now)).await
+    }
+
+    async fn close(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>> {
+        self.writer.write(Urgency::Now, move |w| w.close(id, now)).await
     }
 
     async fn sweep(&self, retention: Retention) -> StoreResult<u64> {

@@ -14,7 +14,7 @@ use crate::store::{JobFilter, LogEntry, LogFilter, LogPage, Order, RunnableJob};
 const PAGE_BYTES: usize = 1 << 17;
 
 const JOB: &str = "SELECT id, function, name, labels, options, state, total, succeeded, failed, cancelled,
-    created_at, started_at, finished_at, cpu_ns, task_times FROM jobs";
+    created_at, started_at, finished_at, cpu_ns, task_times, is_open FROM jobs";
 
 pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<Job>> {
     let sql = format!("{JOB} WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
@@ -66,6 +66,7 @@ fn read_job(row: &Row<'_>) -> Result<Job> {
         id: rows::job_id(row, 0)?,
         spec,
         state: rows::state(row, 5)?,
+        open: row.get(15)?,
         tally,
         created_at: Timestamp(row.get(10)?),
         started_at: rows::time(row, 11)?,

@@ -18,11 +18,20 @@ pub(super) struct Progress {
     pub(super) next_seq: u64,
     pub(super) cpu_ns: u64,
     pub(super) task_times: Histogram,
+    pub(super) is_open: bool,
+}
+
+impl Progress {
+    /// Whether nothing is left to do, and nothing more can come.
+    pub(super) fn is_complete(&self) -> bool {
+        let takes_more = self.is_open && self.state != JobState::Cancelling;
+        self.tally.done() == self.tally.total && !takes_more
+    }
 }
 
 impl Progress {
     pub(super) const SELECT: &str = "SELECT state, options, total, succeeded, failed, cancelled, next_index,
-        next_seq, cpu_ns, task_times FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
+        next_seq, cpu_ns, task_times, is_open FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
 
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         let tally = Tally {
@@ -40,6 +49,7 @@ impl Progress {
             next_seq: u64(row, 7)?,
             cpu_ns: u64(row, 8)?,
             task_times: histogram(row, 9)?,
+            is_open: row.get(10)?,
         })
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Result, params};
 use super::writer::{Writer, full};
 use super::{read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
-use crate::store::{IdempotencyKey, NewJob, QueueLimits, Submitted};
+use crate::store::{Appended, IdempotencyKey, MoreInputs, NewJob, QueueLimits, Submitted};
 
 impl Writer {
     pub(super) fn stage(&mut self, job: JobId, segments: &[InputSegment]) -> Result<()> {
@@ -35,22 +35,21 @@ impl Writer {
                 self.unstage(job.id)?;
                 return Ok(known);
             }
-            let sql = "INSERT INTO keys (key, job, fingerprint, created_at) VALUES (?1, ?2, ?3, ?4)";
-            let values = params![key.key, job.id.as_bytes(), key.fingerprint, now.0];
-            self.conn.prepare_cached(sql)?.execute(values)?;
+            self.keep_key(key, job.id, now)?;
         }
         self.insert_inputs(job.id, &segments)?;
         let input_bytes = self.check_inputs(job.id, job.total)?;
-        if let Some(queued) = self.queue_is_full(&job, input_bytes)? {
-            self.refuse(&job)?;
+        if let Some(queued) = self.queue_is_full(job.limits, job.total, input_bytes)? {
+            self.refuse(job.id, job.key.as_ref())?;
             return Ok(Submitted::QueueFull(queued));
         }
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
         let tally = Tally { total: job.total, ..Tally::default() };
-        let state = if job.total == 0 { tally.final_state(OnError::Continue) } else { JobState::Queued };
+        let is_over = job.total == 0 && !job.open;
+        let state = if is_over { tally.final_state(OnError::Continue) } else { JobState::Queued };
         let sql = "INSERT OR REPLACE INTO jobs
-                   (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                   (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes, is_open)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let finished_at = state.is_final().then_some(now);
         let spec = &job.spec;
         self.conn.prepare_cached(sql)?.execute(params![
@@ -65,11 +64,13 @@ impl Writer {
             now.0,
             finished_at.map(|at| at.0),
             input_bytes as i64,
+            job.open,
         ])?;
         Ok(Submitted::New(Job {
             id: job.id,
             spec: job.spec,
             state,
+            open: job.open,
             tally,
             created_at: now,
             started_at: None,
@@ -78,6 +79,56 @@ impl Writer {
             task_times: Histogram::default(),
             workers: Vec::new(),
         }))
+    }
+
+    fn keep_key(&self, key: &IdempotencyKey, job: JobId, now: Timestamp) -> Result<()> {
+        let sql = "INSERT INTO keys (key, job, fingerprint, created_at) VALUES (?1, ?2, ?3, ?4)";
+        let values = params![key.key, job.as_bytes(), key.fingerprint, now.0];
+        self.conn.prepare_cached(sql)?.execute(values).map(drop)
+    }
+
+    pub(super) fn append(
+        &mut self,
+        more: &MoreInputs,
+        segments: &[InputSegment],
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let Some(progress) = self.progress(more.job)? else { return Ok(Appended::Unknown) };
+        if let Some(key) = &more.key {
+            match self.known_key(key)? {
+                Some(Submitted::Same(job)) => return Ok(Appended::Same(job)),
+                Some(_) => return Ok(Appended::Other),
+                None => self.keep_key(key, more.job, now)?,
+            }
+        }
+        let is_open =
+            progress.is_open && !progress.state.is_final() && progress.state != JobState::Cancelling;
+        self.insert_inputs(more.staged, segments)?;
+        let bytes = self.check_inputs(more.staged, more.total)?;
+        let queued = self.queue_is_full(more.limits, more.total, bytes)?;
+        if !is_open || queued.is_some() {
+            self.refuse(more.staged, more.key.as_ref())?;
+            return Ok(queued.filter(|_| is_open).map_or(Appended::Closed, Appended::QueueFull));
+        }
+        let (job, staged, total) = (more.job.as_bytes(), more.staged.as_bytes(), more.total as i64);
+        let sql = "UPDATE inputs SET job = ?1, first = first + ?3 WHERE job = ?2";
+        self.conn.prepare_cached(sql)?.execute(params![job, staged, progress.total as i64])?;
+        self.conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([staged])?;
+        let sql = "UPDATE jobs SET total = total + ?2, input_bytes = input_bytes + ?3 WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute(params![job, total, bytes as i64])?;
+        self.changed.insert(more.job);
+        let unclaimed = self.unclaimed(more.job)?;
+        Ok(read::job(&self.conn, more.job)?.map_or(Appended::Unknown, |job| Appended::Yes(job, unclaimed)))
+    }
+
+    pub(super) fn close(&mut self, id: JobId, now: Timestamp) -> Result<Option<Job>> {
+        let sql = "UPDATE jobs SET is_open = 0 WHERE id = ?1";
+        self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        let Some(progress) = self.progress(id)? else { return Ok(None) };
+        if !progress.state.is_final() {
+            self.save(id, progress, now)?;
+        }
+        read::job(&self.conn, id)
     }
 
     /// What became of the job that was submitted under this key, if there was one.
@@ -105,7 +156,7 @@ impl Writer {
     }
 
     /// How much is queued, if it is too much with this job.
-    fn queue_is_full(&self, job: &NewJob, input_bytes: u64) -> Result<Option<QueueLimits>> {
+    fn queue_is_full(&self, limits: QueueLimits, tasks: u64, bytes: u64) -> Result<Option<QueueLimits>> {
         let sql =
             "SELECT coalesce(sum(total - succeeded - failed - cancelled), 0), coalesce(sum(input_bytes), 0)
                    FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')";
@@ -113,20 +164,19 @@ impl Writer {
             Ok(QueueLimits { tasks: rows::u64(row, 0)?, bytes: rows::u64(row, 1)? })
         };
         let queued = self.conn.prepare_cached(sql)?.query_row([], read)?;
-        let fits =
-            queued.tasks + job.total <= job.limits.tasks && queued.bytes + input_bytes <= job.limits.bytes;
+        let fits = queued.tasks + tasks <= limits.tasks && queued.bytes + bytes <= limits.bytes;
         Ok(Some(queued).filter(|_| !fits))
     }
 
     /// Leaves nothing of a job that is not accepted.
-    fn refuse(&mut self, job: &NewJob) -> Result<()> {
-        if let Some(key) = &job.key {
+    fn refuse(&mut self, id: JobId, key: Option<&IdempotencyKey>) -> Result<()> {
+        if let Some(key) = key {
             self.conn.prepare_cached("DELETE FROM keys WHERE key = ?1")?.execute([&key.key])?;
         }
         // Its inputs are removed like those of a deleted job.
         let sql = "INSERT INTO jobs (id, function, labels, options, priority, state, total, created_at)
                    VALUES (?1, '', '{}', '{}', 0, 'deleted', 0, 0) ON CONFLICT (id) DO UPDATE SET state = 'deleted'";
-        self.conn.prepare_cached(sql)?.execute([job.id.as_bytes()])?;
+        self.conn.prepare_cached(sql)?.execute([id.as_bytes()])?;
         self.garbage = true;
         Ok(())
     }
