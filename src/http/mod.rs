@@ -3,6 +3,7 @@
 //! Imports `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
 //! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
 
+mod bodies;
 mod dashboard;
 mod error;
 mod health;
@@ -11,6 +12,7 @@ mod inputs;
 mod jobs;
 mod linger;
 mod logs;
+mod options;
 mod pool;
 mod query;
 mod render;

@@ -1,0 +1,170 @@
+//! Bodies with inputs on their way in: a JSON document, or a stream of lines.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
+
+use super::idempotency::KeyedBody;
+use super::inputs::{SegmentBuilder, Staging};
+use super::{Edge, Problem};
+use crate::model::JobId;
+use crate::protocol::json::{self, BadJson};
+use crate::protocol::{LineSplitter, LineTooLong};
+use crate::schema::Schema;
+
+pub(super) enum MediaType {
+    Json,
+    Ndjson,
+}
+
+pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
+        let detail = format!("the body is encoded as {encoding:?}; send it as it is");
+        return Err(unsupported(detail));
+    }
+    match essence.as_str() {
+        "application/json" => Ok(MediaType::Json),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(MediaType::Ndjson)
+        }
+        _ => Err(unsupported(format!(
+            "the content type is {essence:?}; send application/json (curl --json '{{…}}') or \
+             application/x-ndjson, one input a line (curl -H 'Content-Type: application/x-ndjson' -T -)"
+        ))),
+    }
+}
+
+fn unsupported(detail: String) -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "Unsupported media type",
+        detail,
+    )
+}
+
+pub(super) async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut whole = Vec::new();
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| cut(&error))?;
+        if whole.len() + piece.len() > limit {
+            return Err(Problem::too_large(format!(
+                "a JSON body may have {limit} bytes; send more inputs as application/x-ndjson, which is streamed"
+            )));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.into())
+}
+
+fn cut(error: &axum::Error) -> Problem {
+    Problem::bad_request(format!("the body ended before its end: {error}"))
+}
+
+pub(super) async fn read_ndjson(
+    edge: &Edge,
+    id: JobId,
+    function: &str,
+    body: Body,
+    key: &mut KeyedBody,
+) -> Result<(SegmentBuilder, Staging), Problem> {
+    let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
+    let mut splitter = LineSplitter::new(edge.limits.max_input_bytes);
+    let (mut line_number, mut pieces) = (0, body.into_data_stream());
+    let schema = input_schema(edge, function);
+    let mut take = |line: &[u8], inputs: &mut SegmentBuilder| {
+        line_number += 1;
+        take_line(line, line_number, schema.as_ref(), inputs)
+    };
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| cut(&error))?;
+        key.update(&piece);
+        splitter.feed(&piece, |line| take(line, &mut inputs)).map_err(BadLine::into_problem)?;
+        if let Some(surplus) = inputs.take_surplus() {
+            staging.stage(surplus).await?;
+        }
+    }
+    if let Some(last) = splitter.finish() {
+        take(&last, &mut inputs).map_err(BadLine::into_problem)?;
+    }
+    Ok((inputs, staging))
+}
+
+/// Sees that the inputs of a JSON body are what they may be.
+pub(super) fn fit_all(edge: &Edge, function: &str, inputs: &SegmentBuilder) -> Result<(), Problem> {
+    let max = edge.limits.max_input_bytes;
+    if inputs.longest() > max {
+        return Err(BadLine::from(LineTooLong { max }).into_problem());
+    }
+    match input_schema(edge, function) {
+        Some(schema) => (0..).zip(inputs.lines()).try_for_each(|(index, line)| fit(&schema, index, line)),
+        None => Ok(()),
+    }
+}
+
+/// The schema of a function's inputs, if it has one.
+fn input_schema(edge: &Edge, function: &str) -> Option<Schema> {
+    edge.functions().iter().find(|known| known.name == function)?.input_schema.clone()
+}
+
+fn fit(schema: &Schema, index: u64, input: &[u8]) -> Result<(), Problem> {
+    schema.check(input).map_err(|mismatch| {
+        let detail = format!("input {index} does not fit the function's schema: {mismatch}");
+        let title = "An input does not fit the function's schema";
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "input-mismatch", title, detail);
+        problem.with("index", index.into()).with("path", mismatch.path.into())
+    })
+}
+
+enum BadLine {
+    TooLong(LineTooLong),
+    Json(usize, BadJson),
+    Unfit(Problem),
+}
+
+impl From<LineTooLong> for BadLine {
+    fn from(error: LineTooLong) -> Self {
+        Self::TooLong(error)
+    }
+}
+
+impl BadLine {
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::TooLong(LineTooLong { max }) => {
+                Problem::too_large(format!("an input may have {max} bytes"))
+            }
+            Self::Unfit(problem) => problem,
+            Self::Json(line, BadJson::Syntax(error)) => {
+                let what = error.to_string();
+                let what = what.split(" at line ").next().unwrap_or_default();
+                let detail =
+                    format!("line {line}, column {}: {what}; each line is one JSON value", error.column());
+                Problem::bad_json(detail, line, error.column())
+            }
+            Self::Json(line, error @ BadJson::TooDeep) => {
+                Problem::bad_json(format!("line {line}: {error}"), line, 1)
+            }
+        }
+    }
+}
+
+/// Blank lines, such as one at the end, are no inputs.
+fn take_line(
+    line: &[u8],
+    number: usize,
+    schema: Option<&Schema>,
+    inputs: &mut SegmentBuilder,
+) -> Result<(), BadLine> {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Ok(());
+    }
+    json::check(line).map_err(|error| BadLine::Json(number, error))?;
+    schema.map_or(Ok(()), |schema| fit(schema, inputs.total(), line)).map_err(BadLine::Unfit)?;
+    inputs.push(line);
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The options of a submit, from a JSON body or a query, checked.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::{StatusCode, Uri};
+use serde::Deserialize;
+
+use super::{Edge, Problem};
+use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::model::{JobOptions, JobSpec, Lock, OnError};
+use crate::nearest::nearest;
+use crate::units;
+
+/// More attempts than this are surely a mistake.
+const MOST_ATTEMPTS: u32 = 1000;
+
+/// All that a submit can say but its inputs.
+#[derive(Deserialize, Debug, Default)]
+#[serde(default)]
+pub(super) struct Options<'a> {
+    pub(super) open: bool,
+    pub(super) function: Option<Cow<'a, str>>,
+    pub(super) name: Option<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) processes: Option<u32>,
+    pub(super) priority: Option<i32>,
+    pub(super) timeout: Option<String>,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) on_error: Option<OnError>,
+    pub(super) retry_backoff: Option<String>,
+    pub(super) lock: Option<Lock>,
+}
+
+/// A lock in a JSON body: its name, for one permit, or an object.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a lock is a name, or {\"name\": \"disk\", \"permits\": 2}")]
+pub(super) enum LockParam {
+    Name(String),
+    Lock(Lock),
+}
+
+impl LockParam {
+    pub(super) fn into_lock(self) -> Lock {
+        match self {
+            Self::Name(name) => Lock { name, permits: 1 },
+            Self::Lock(lock) => lock,
+        }
+    }
+}
+
+/// A duration in a JSON body: text, or a number of seconds.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Time {
+    Text(String),
+    Seconds(f64),
+}
+
+impl Time {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Seconds(seconds) => seconds.to_string(),
+        }
+    }
+}
+
+/// The options of a query string; `label=team=x` may be given more than once.
+pub(super) fn query_options(text: &str) -> Result<Options<'static>, Problem> {
+    let wrong = |key: &str, value: &str, want: &str| {
+        Problem::bad_request(format!("{key} is {value:?} in the query; it can be {want}"))
+    };
+    let mut options = Options::default();
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
+        &format!("/?{text}").parse::<Uri>().map_err(|error| Problem::bad_request(error.to_string()))?,
+    )
+    .map(|axum::extract::Query(pairs)| pairs)
+    .map_err(|error| Problem::bad_request(error.to_string()))?;
+    let mut seen = BTreeSet::new();
+    for (key, value) in pairs {
+        let once = if key == "label" {
+            format!("label={}", value.split('=').next().unwrap_or(""))
+        } else {
+            key.clone()
+        };
+        if !seen.insert(once) {
+            return Err(Problem::bad_request(format!("{key} is given twice in the query")));
+        }
+        match key.as_str() {
+            "function" => options.function = Some(value.into()),
+            "name" => options.name = Some(value),
+            "processes" => {
+                options.processes = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?)
+            }
+            "priority" => {
+                options.priority = Some(value.parse().map_err(|_| wrong(&key, &value, "a whole number"))?)
+            }
+            "timeout" => options.timeout = Some(value),
+            "retry_backoff" => options.retry_backoff = Some(value),
+            "open" => {
+                options.open = value.parse().map_err(|_| wrong(&key, &value, "true or false"))?;
+            }
+            "lock" => options.lock = Some(Lock { name: value, permits: 1 }),
+            "max_attempts" => {
+                options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
+            }
+            "on_error" => {
+                let quoted = serde_json::Value::String(value.clone());
+                let parsed = serde_json::from_value(quoted);
+                options.on_error = Some(parsed.map_err(|_| wrong(&key, &value, "continue or stop"))?);
+            }
+            "label" => {
+                let (label, value) =
+                    value.split_once('=').ok_or_else(|| wrong(&key, &value, "written key=value"))?;
+                options.labels.insert(label.to_owned(), value.to_owned());
+            }
+            _ => return Err(unknown_option(&key)),
+        }
+    }
+    Ok(options)
+}
+
+fn unknown_option(key: &str) -> Problem {
+    let known = [
+        "function",
+        "name",
+        "processes",
+        "priority",
+        "timeout",
+        "max_attempts",
+        "on_error",
+        "retry_backoff",
+        "lock",
+        "open",
+        "label",
+    ];
+    let meant = nearest(key, known).map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+    Problem::bad_request(format!(
+        "unknown option {key:?} in the query{meant}; known are {}",
+        known.join(", ")
+    ))
+}
+
+/// Makes a valid job of what was said.
+pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Problem> {
+    let function = known_function(edge, options.function.as_deref())?;
+    let in_range = |what: &str, value: u32, most: u32| match value {
+        value if (1..=most).contains(&value) => Ok(value),
+        value => Err(Problem::bad_request(format!("{what} is {value}; it can be 1 to {most}"))),
+    };
+    let too_long = |text: &&str| text.len() > MAX_NAME_BYTES;
+    let names = options.name.iter().chain(options.labels.keys()).chain(options.labels.values());
+    if let Some(long) = names.map(String::as_str).find(too_long) {
+        let bytes = long.len();
+        return Err(Problem::bad_request(format!(
+            "names and labels may have {MAX_NAME_BYTES} bytes; one has {bytes}"
+        )));
+    }
+    if let Some(key) = options.labels.keys().find(|key| key.contains('=')) {
+        return Err(Problem::bad_request(format!(
+            "the label {key:?} has a = in its name, which separates it from its value"
+        )));
+    }
+    if options.labels.len() > MAX_LABELS {
+        return Err(Problem::bad_request(format!("a job may have {MAX_LABELS} labels")));
+    }
+    let declared = edge.functions().iter().find(|known| known.name == function).map(|known| known.options);
+    let declared = declared.unwrap_or_default();
+    let defaults = JobOptions::default();
+    let max_attempts = options.max_attempts.or(declared.max_attempts).unwrap_or(defaults.max_attempts);
+    Ok(JobSpec {
+        function,
+        name: options.name,
+        labels: options.labels,
+        options: JobOptions {
+            processes: options.processes.map(|n| in_range("processes", n, u32::MAX)).transpose()?,
+            priority: options.priority.unwrap_or(defaults.priority),
+            timeout: options.timeout.as_deref().map(timeout).transpose()?.or(declared.timeout()),
+            max_attempts: in_range("max_attempts", max_attempts, MOST_ATTEMPTS)?,
+            on_error: options.on_error.unwrap_or_default(),
+            retry_backoff: options
+                .retry_backoff
+                .as_deref()
+                .map(backoff)
+                .transpose()?
+                .unwrap_or(declared.retry_backoff()),
+            lock: options.lock.map(lock).transpose()?,
+        },
+    })
+}
+
+fn lock(lock: Lock) -> Result<Lock, Problem> {
+    if lock.permits == 0 || lock.name.is_empty() || lock.name.len() > MAX_NAME_BYTES {
+        let detail = format!("a lock has a name of 1 to {MAX_NAME_BYTES} bytes and at least 1 permit");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(lock)
+}
+
+fn backoff(text: &str) -> Result<Duration, Problem> {
+    units::duration(text).map_err(|why| Problem::bad_request(format!("retry_backoff: {why}")))
+}
+
+fn timeout(text: &str) -> Result<Duration, Problem> {
+    let timeout = units::duration(text).map_err(|why| Problem::bad_request(format!("timeout: {why}")))?;
+    if timeout.is_zero() {
+        Err(Problem::bad_request("timeout is zero; it must be longer"))
+    } else {
+        Ok(timeout)
+    }
+}
+
+fn known_function(edge: &Edge, name: Option<&str>) -> Result<String, Problem> {
+    let functions = edge.functions();
+    let names = || functions.iter().map(|function| function.name.as_str());
+    let Some(name) = name else {
+        let detail = format!("function is missing; it can be {}", names().collect::<Vec<_>>().join(", "));
+        return Err(Problem::bad_request(detail));
+    };
+    if names().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let meant = nearest(name, names());
+    let hint = meant.map_or_else(
+        || "GET /v1/functions lists those there are".into(),
+        |meant| format!("did you mean {meant:?}?"),
+    );
+    let detail = format!("there is no function {name:?}; {hint}");
+    let problem = Problem::new(StatusCode::NOT_FOUND, "unknown-function", "Unknown function", detail);
+    Err(match meant {
+        Some(meant) => problem.with("nearest", meant.into()),
+        None => problem,
+    })
+}
