@@ -1,0 +1,431 @@
+//! A worker's life: the loop that waits on its pipes, its guard, orders and deadlines, from start to end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::ending::{Cause, Ending};
+use super::logs::{Logs, Pieces};
+use super::process::Process;
+use super::watch::{Seen, Watch};
+use super::work::Work;
+use super::{Event, Launch, Order, Tell};
+use crate::model::Timestamp;
+use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
+use crate::protocol::frames::{Log, Progress as TaskProgress};
+use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR, Tail};
+use crate::sys;
+use crate::sys::guard::{KILL, Report, TERMINATE};
+
+const READ_BYTES: usize = 1 << 18;
+/// How long the pipes of a worker that has ended are read for what it wrote last.
+const DRAIN_FOR: Duration = Duration::from_secs(1);
+/// How long a guard has to kill; one that is stopped never does.
+const GUARD_GRACE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not ready; ended if it is not by then.
+    Starting { until: Instant },
+    /// Takes work.
+    Up,
+    /// Its stdin is closed as soon as all it has is written; it is to end by itself.
+    Finishing,
+    /// Told to end; killed at this time if it has not, and after that its guard, if that does not do it.
+    Ending { kill_at: Instant, told: bool },
+    /// It has ended; its pipes are left at this time even if someone else holds their other ends.
+    Ended { leave_at: Instant },
+}
+
+#[derive(Debug)]
+pub(super) struct Child<'a> {
+    tell: &'a Tell,
+    incoming: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    process: Process,
+    answers: LineSplitter,
+    last_words: Tail,
+    stderr: Pieces,
+    stray: Pieces,
+    logs: Logs,
+    progress: Option<TaskProgress>,
+    watch: Watch,
+    now: fn() -> Timestamp,
+    /// How often the kernel had killed for want of memory when it started.
+    oom_kills: Option<u64>,
+    /// When it was found that it had closed its stdin or its stdout.
+    cut_off_since: Option<Instant>,
+    work: Work,
+    phase: Phase,
+    grace: Duration,
+    was_ready: bool,
+    /// Why it was told to end.
+    cause: Option<Cause>,
+    /// How it ended.
+    ending: Option<Ending>,
+}
+
+impl<'a> Child<'a> {
+    pub(super) fn start(
+        launch: &Launch,
+        incoming: Receiver<Order>,
+        wake: Arc<OwnedFd>,
+        tell: &'a Tell,
+    ) -> io::Result<Self> {
+        let process = Process::new(launch.start()?)?;
+        Ok(Self {
+            tell,
+            incoming,
+            wake,
+            watch: Watch::new(launch.limits, process.guard_pid(), Instant::now()),
+            process,
+            stderr: Pieces::default(),
+            stray: Pieces::default(),
+            logs: Logs::default(),
+            progress: None,
+            now: launch.now,
+            oom_kills: sys::proc::oom_kills(),
+            cut_off_since: None,
+            answers: LineSplitter::new(MAX_MESSAGE_BYTES),
+            last_words: Tail::new(STDERR_TAIL_BYTES),
+            work: Work::new(launch),
+            phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
+            grace: launch.grace,
+            was_ready: false,
+            cause: None,
+            ending: None,
+        })
+    }
+
+    pub(super) fn run(&mut self) {
+        let mut buffer = vec![0; 2 * READ_BYTES];
+        while self.ending.is_none() || self.process.is_open() {
+            if let Err(error) = self.turn(&mut buffer) {
+                tracing::error!(worker = %self.work.worker, %error, "lost touch with a worker");
+                self.ending.get_or_insert(Ending::Lost);
+                self.process.leave();
+            }
+        }
+        self.conclude();
+    }
+
+    /// Waits for something to happen and deals with all that did.
+    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        // Until the guard has said which process it is, its answers wait: a result names the process.
+        let reads_stdout = self.work.pid != 0 || self.ending.is_some();
+        let happened = self.process.wait(&self.wake, timeout, reads_stdout)?;
+        let (answers, words) = buffer.split_at_mut(READ_BYTES);
+        let answered = if happened.stdout { self.process.read_stdout(answers)? } else { None };
+        // What a task printed was there before its answer: so it is looked for behind that, and taken in before it.
+        if (happened.stderr || answered.is_some())
+            && let Some(count) = self.process.read_stderr(words)?
+        {
+            self.last_words.push(&words[..count]);
+            let (text, dropped) = self.stderr.feed(&words[..count]);
+            self.print("stderr", &text, dropped);
+        }
+        if let Some(count) = answered {
+            self.take_answers(&answers[..count]);
+        }
+        if happened.control {
+            self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
+        }
+        if happened.wake {
+            self.take_orders();
+        }
+        if happened.stdin || happened.wake {
+            self.process.write()?;
+        }
+        self.finish_when_written();
+        let now = Instant::now();
+        if self.logs.due().is_some_and(|at| at <= now) {
+            self.pass_on_logs();
+        }
+        self.mind_silence(now);
+        self.look_after(now);
+        self.keep_time(now)
+    }
+
+    /// Has what its tasks print passed on soon.
+    fn print(&mut self, stream: &str, text: &str, dropped: u64) {
+        if let Some(by) = self.work.at_work() {
+            self.logs.push(by, stream, text, dropped, (Instant::now(), (self.now)()));
+        }
+    }
+
+    fn pass_on_logs(&mut self) {
+        for (job, entries) in self.logs.take(&self.work.worker, self.work.pid) {
+            self.tell.say(Event::Printed { job, entries });
+        }
+        if let Some(progress) = self.progress.take() {
+            self.tell.say(Event::Progress(progress));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. })
+    }
+
+    /// A worker that has closed its stdin or its stdout and lives on is of no more use.
+    fn mind_silence(&mut self, now: Instant) {
+        if self.is_ending() || self.process.has_stdout() && !self.process.is_deaf() {
+            return;
+        }
+        let since = *self.cut_off_since.get_or_insert(now);
+        if now < since + DRAIN_FOR {
+            return;
+        }
+        self.terminate(if !self.process.has_stdout() {
+            Cause::BadOutput("it closed its stdout and went on, and could answer no more".into())
+        } else if self.process.has_undelivered() {
+            Cause::BrokenBefore("it had closed its stdin and went on, and could take no work".into())
+        } else {
+            Cause::BadOutput("it closed its stdin and went on, and could take no more work".into())
+        });
+    }
+
+    /// Keeps an eye on what it uses.
+    fn look_after(&mut self, now: Instant) {
+        if self.phase != Phase::Up || self.watch.next_look(!self.work.is_empty()).is_none_or(|at| at > now) {
+            return;
+        }
+        match self.watch.look(self.work.at_work_since(), now) {
+            Seen::Fine => {}
+            Seen::Worn => self.tell.say(Event::Worn),
+            Seen::Over(cause @ Cause::Oom { .. }) => self.end(cause, Duration::ZERO),
+            Seen::Over(cause) => self.terminate(cause),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let look = self.watch.next_look(!self.work.is_empty()).filter(|_| self.phase == Phase::Up);
+        let silent = self.cut_off_since.filter(|_| !self.is_ending()).map(|since| since + DRAIN_FOR);
+        let phase = self.phase_deadline();
+        [look, silent, phase, self.logs.due()].into_iter().flatten().min()
+    }
+
+    fn phase_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Starting { until } => Some(until),
+            Phase::Up | Phase::Finishing => self.work.deadline().into_iter().chain(self.work.slow_at()).min(),
+            Phase::Ending { kill_at, .. } => Some(kill_at),
+            Phase::Ended { leave_at } => Some(leave_at),
+        }
+    }
+
+    fn keep_time(&mut self, now: Instant) -> io::Result<()> {
+        if self.phase_deadline().is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        match &mut self.phase {
+            Phase::Starting { .. } => self.terminate(Cause::NotReady),
+            Phase::Up | Phase::Finishing if self.work.deadline().is_some_and(|at| at <= now) => {
+                self.terminate(Cause::Timeout(self.work.timeout()));
+            }
+            Phase::Up | Phase::Finishing => {
+                self.work.take_back(&mut self.process.outgoing);
+                self.process.write()?;
+            }
+            Phase::Ending { told: true, .. } => self.process.kill_guard(),
+            Phase::Ending { kill_at, told } => {
+                (*kill_at, *told) = (now + GUARD_GRACE, true);
+                self.process.order(KILL)?;
+            }
+            Phase::Ended { .. } => self.process.leave(),
+        }
+        Ok(())
+    }
+
+    fn take_orders(&mut self) {
+        // Only how often it was woken, which does not matter.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        loop {
+            match self.incoming.try_recv() {
+                Ok(Order::Run(assignment)) => {
+                    let from = self.process.queued();
+                    self.work.add(assignment, from, &mut self.process.outgoing);
+                }
+                Ok(Order::Finish) if self.is_ending() => {}
+                Ok(Order::Finish) => self.phase = Phase::Finishing,
+                // The loop is gone: the server ends at once.
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    /// Asks the worker to end, and has it killed after the grace.
+    fn terminate(&mut self, cause: Cause) {
+        self.end(cause, self.grace);
+    }
+
+    fn end(&mut self, cause: Cause, grace: Duration) {
+        if self.is_ending() {
+            return;
+        }
+        self.cause = Some(cause);
+        self.phase = Phase::Ending { kill_at: Instant::now() + grace, told: false };
+        // A guard that cannot be written to has ended; that is seen when it is read.
+        drop(self.process.order(TERMINATE));
+        // A worker that waits for work hears no signal that it ignores, but it sees the end of its stdin.
+        self.process.close_stdin();
+    }
+
+    /// The end of stdin asks a worker to end; one that has nothing more to do has the grace for it.
+    fn finish_when_written(&mut self) {
+        if self.phase == Phase::Finishing && self.process.outgoing.is_empty() {
+            self.process.close_stdin();
+            if self.work.is_empty() {
+                self.cause = Some(Cause::Asked);
+                self.phase = Phase::Ending { kill_at: Instant::now() + self.grace, told: false };
+            }
+        }
+    }
+
+    fn take_answers(&mut self, bytes: &[u8]) {
+        let mut answers = std::mem::replace(&mut self.answers, LineSplitter::new(MAX_MESSAGE_BYTES));
+        let outcome = answers.feed(bytes, |line| self.take_line(line));
+        self.answers = answers;
+        // Whoever sees the end of a job finds what its tasks printed.
+        if self.work.is_empty() {
+            self.pass_on_logs();
+        }
+        self.settle();
+        if let Err(cause) = outcome {
+            self.end(cause, Duration::ZERO);
+            self.process.close_stdout();
+        }
+    }
+
+    /// A line of stdout: what stands before a record separator is a stray print, what follows is a message.
+    fn take_line(&mut self, line: &[u8]) -> Result<(), Cause> {
+        let Some(at) = memchr::memchr(RECORD_SEPARATOR, line) else {
+            self.stray_print(line);
+            return Ok(());
+        };
+        if at > 0 {
+            self.stray_print(&line[..at]);
+        }
+        if self.cause.as_ref().is_some_and(Cause::ends_answers) {
+            return Ok(());
+        }
+        match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
+            Answer::Ready { protocol: PROTOCOL_VERSION, take_back } => {
+                self.work.returns = take_back;
+                self.become_ready();
+                Ok(())
+            }
+            Answer::Ready { protocol, .. } => Err(Cause::BadOutput(format!(
+                "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
+            ))),
+            // What was printed before belongs to tasks that are answered.
+            Answer::Done(done) => {
+                self.last_words.take();
+                self.logs.task_ended(Instant::now());
+                self.work.done(&done)
+            }
+            Answer::Failed(failed) => {
+                self.last_words.take();
+                self.logs.task_ended(Instant::now());
+                self.work.failed(&failed)
+            }
+            Answer::Returned { index } => {
+                self.settle();
+                if let Some(release) = self.work.returned(index).map_err(Cause::BadOutput)? {
+                    self.tell.say(Event::Returned { release });
+                }
+                Ok(())
+            }
+            Answer::Log(log) => {
+                self.last_words.push(log.text.as_bytes());
+                self.take_log(&log);
+                Ok(())
+            }
+            Answer::Progress(progress) => {
+                self.progress = Some(progress);
+                self.logs.wake(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    fn stray_print(&mut self, line: &[u8]) {
+        self.last_words.push(line);
+        self.last_words.push(b"\n");
+        let (text, dropped) = self.stray.feed(&[line, b"\n"].concat());
+        self.print("stdout", &text, dropped);
+    }
+
+    fn take_log(&mut self, log: &Log<'_>) {
+        let by = log.index.map_or_else(|| self.work.at_work(), |index| self.work.attempt_at(index));
+        if let Some(by) = by {
+            let text =
+                if log.text.ends_with('\n') { log.text.to_string() } else { format!("{}\n", log.text) };
+            self.logs.push(by, &log.stream, &text, log.dropped_bytes, (Instant::now(), (self.now)()));
+        }
+    }
+
+    fn become_ready(&mut self) {
+        if let Phase::Starting { .. } = self.phase {
+            self.phase = Phase::Up;
+            self.was_ready = true;
+            self.tell.say(Event::Ready);
+        }
+    }
+
+    /// Passes on what the answers so far come to.
+    fn settle(&mut self) {
+        for (settlement, count, elapsed) in self.work.settlements() {
+            self.tell.say(Event::Answered { settlement, count, elapsed });
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let ending = match report {
+            Report::Started(pid) => {
+                self.work.pid = pid;
+                return self.tell.say(Event::Started { pid });
+            }
+            Report::NotStarted(why) => Ending::NotStarted(why),
+            Report::Ended { code, signal, .. } => Ending::of(code, signal),
+            Report::Lost => Ending::Lost,
+        };
+        self.ending.get_or_insert(ending);
+        self.phase = Phase::Ended { leave_at: Instant::now() + DRAIN_FOR };
+    }
+
+    /// A worker that the kernel killed for want of memory is told from one that someone else killed.
+    fn blame_the_kernel(&mut self) {
+        let killed = self.ending == Some(Ending::Killed(libc::SIGKILL)) && self.cause.is_none();
+        if killed && sys::proc::oom_kills() > self.oom_kills {
+            let held = self.work.max_rss_bytes().max(self.watch.most_held);
+            self.cause = Some(Cause::Oom { held, limit: None });
+        }
+    }
+
+    /// The process is gone, and its pipes are empty: what it left unanswered is judged.
+    fn conclude(&mut self) {
+        self.process.reap();
+        let rest = self.stderr.finish();
+        self.print("stderr", &rest, 0);
+        self.settle();
+        self.pass_on_logs();
+        self.blame_the_kernel();
+        let cause = self.cause.take();
+        let ending = self.ending.take().unwrap_or(Ending::Lost);
+        if ending == Ending::Lost {
+            sys::orphans::kill();
+        }
+        let words = self.last_words.text();
+        let read = self.process.read_by_worker();
+        let settlements = self.work.abandon(cause.as_ref(), &ending, &words, read);
+        let asked = cause == Some(Cause::Asked);
+        // One that has said that it is ready and ends before it reads any work is no better.
+        let useless = !self.was_ready || read == 0;
+        let failed_start = (useless && !asked).then(|| ending.describe(cause.as_ref(), &words));
+        self.tell.say(Event::Gone { settlements, failed_start });
+    }
+}
