@@ -12,6 +12,10 @@ use crate::disk::{Disk, Write};
 use crate::plan::{Job, Plan};
 use crate::results::Results;
 
+/// A chunk takes about so long; jobs take turns of so much worker time.
+const CHUNK_TIME: Duration = Duration::from_millis(8);
+const TURN: Duration = Duration::from_millis(100);
+
 /// A worker, as what was told of it says.
 #[derive(Debug)]
 struct Seat {
@@ -173,6 +177,11 @@ impl Checks {
         seat.leases.push((chunk.lease, chunk.job, chunk.count));
         let (sent, leases) = (seat.sent, seat.leases.clone());
         self.expect(takes, "takes work", || format!("worker {worker} gets {}", chunk.lease));
+        if leases.len() == 1 {
+            let staying = self.seats.values().filter(|seat| seat.ready && !seat.ending).count();
+            let slots = self.slots;
+            self.expect(staying <= slots as usize, "slots", || format!("{staying} at work, {slots} slots"));
+        }
         let fits = leases.len() <= 2 && leases.iter().all(|(_, id, _)| *id == chunk.job);
         self.expect(fits, "two leases of one job", || format!("worker {worker} has {leases:?}"));
         let most = plan.function(&job.spec.function).rules.max_tasks_per_worker.unwrap_or(u32::MAX);
@@ -183,9 +192,6 @@ impl Checks {
         self.expect(at_work <= most as usize, "processes", || {
             format!("{at_work} workers at a job of {most} processes")
         });
-        let staying = self.seats.values().filter(|seat| !seat.ending).count();
-        let slots = self.slots;
-        self.expect(staying <= slots as usize, "slots", || format!("{staying} workers, {slots} slots"));
         if plan.fair {
             self.share(job, chunk, plan, now);
         }
@@ -195,7 +201,7 @@ impl Checks {
     fn share(&mut self, job: &Job, chunk: &Chunk, plan: &Plan, now: Duration) {
         if self.started.insert(job.id) {
             let waited = now - self.heard[&job.id];
-            let most = 6 * Duration::from_millis(8) + Duration::from_millis(5);
+            let most = TURN + 6 * CHUNK_TIME;
             self.expect(waited <= most, "fair share", || format!("job {} waited {waited:?}", job.id));
         }
         *self.tasks_sent.entry(job.id).or_default() += u64::from(chunk.count);

@@ -163,18 +163,20 @@ impl Plan {
     fn fair(random: &mut Random) -> Self {
         let (rules, slots) = (Rules::default(), 1 + random.below(3) as u32);
         let functions = vec![("count", Function { rules, fails: 0, start_time: MILLI })];
-        let task_time = random.pick(&[MILLI / 2, MILLI, 5 * MILLI]);
+        let task_time = random.pick(&[3 * MILLI / 2, 5 * MILLI]);
         let mut jobs = Vec::new();
-        for (number, (total, priority)) in [(300, 0), (1, 0), (20, 5)].into_iter().enumerate() {
+        for (number, (total, priority)) in
+            [(200 * u64::from(slots), 0), (1, 0), (20, 5)].into_iter().enumerate()
+        {
             let mut job = job(random, number, "count", total);
             job.spec.options = JobOptions { priority, ..JobOptions::default() };
             jobs.push(Job { task_time, bad: 0, ..job });
         }
-        let all = task_time * 300 / slots;
+        let all = task_time * 200;
         let actions = vec![
             (Duration::ZERO, Action::Submit(0)),
             (all / 4 + random.time(all / 8), Action::Submit(1)),
-            (all / 2 + random.time(all / 8), Action::Submit(2)),
+            (all * 3 / 4 + random.time(all / 8), Action::Submit(2)),
         ];
         Self { slots, functions, jobs, actions, fair: true }
     }
