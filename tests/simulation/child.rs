@@ -145,7 +145,8 @@ impl World {
         let (fails, time) = (function.fails, function.start_time);
         let fails = self.random.percent(fails);
         if fails && self.random.percent(30) {
-            return self.decide(Event::Gone { worker, settled: Vec::new(), failed_start: true });
+            let gone = Event::Gone { worker, settled: Vec::new(), failed_start: true };
+            return self.not_started.push_back(gone);
         }
         let (phase, returns, told_at) = (Phase::Starting, self.random.percent(80), self.now);
         let (chunks, part) = (VecDeque::new(), None);

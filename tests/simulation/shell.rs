@@ -1,6 +1,6 @@
 //! What the supervisor's loop does between the pool, the store and the workers, line by line as it does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gristmill::model::{JobId, JobState, LeaseId, TaskError, Verdict};
@@ -75,10 +75,15 @@ impl World {
         let Some(event) = self.altered(event) else { return };
         let twice = self.has(Bug::AnswerTwice) && matches!(event, Event::Answered { .. });
         let again = twice.then(|| event.clone());
-        for event in [Some(event), again].into_iter().flatten() {
+        let mut events: VecDeque<Event> = [event].into_iter().chain(again).collect();
+        while let Some(event) = events.pop_front() {
             self.trace(&event);
             for command in self.pool.handle(event, self.instant()) {
                 self.execute(command);
+            }
+            if let Some(gone) = self.not_started.pop_front() {
+                self.checks.event(&gone, self.now);
+                events.push_back(gone);
             }
         }
     }
