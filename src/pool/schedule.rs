@@ -42,6 +42,9 @@ impl Pool {
         if self.jobs.wants_list() {
             self.commands.push(Command::ListJobs);
         }
+        for job in self.jobs.reconsider() {
+            self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });
+        }
         let shares = self.share_out();
         if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
             self.dispatch(&shares);

@@ -224,14 +224,15 @@ impl Supervisor {
                 self.add_jobs(jobs, more);
             }
             Answer::Claimed(job, claimed) => {
-                let Claimed { chunks, unclaimed, later } = match claimed {
+                let Claimed { chunks, unclaimed, later, ended } = match claimed {
                     // While the disk is full there is no new work; it is asked for again.
                     Err(StoreError::Full) => Claimed { later: Some(CLAIM_AGAIN), ..Claimed::default() },
                     claimed => claimed?,
                 };
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
-                self.decide(Event::Claimed { job, leases, unclaimed, later });
+                self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
+                self.forget_limits(job);
             }
             // While the disk is full, what is printed is not kept.
             Answer::Printed(Ok(()) | Err(StoreError::Full)) => {}

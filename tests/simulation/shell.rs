@@ -158,15 +158,16 @@ impl World {
                 self.add_jobs(jobs, more);
             }
             Answer::Claimed(job, claimed) => {
-                let Claimed { chunks, unclaimed, later } = match claimed {
+                let Claimed { chunks, unclaimed, later, ended } = match claimed {
                     Ok(claimed) => claimed,
                     Err(_) => Claimed { later: Some(CLAIM_AGAIN), ..Claimed::default() },
                 };
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
-                self.decide(Event::Claimed { job, leases, unclaimed, later });
+                self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
+                self.forget_limits(job);
             }
-            Answer::Written(number, write, receipt) => self.written(number, write, receipt),
+            Answer::Written(number, write, receipt) => self.written(number, write, receipt.ok()),
         }
     }
 
@@ -270,22 +271,27 @@ impl World {
         }
     }
 
-    fn written(&mut self, number: u64, write: Write, receipt: StoreResult<Receipt>) {
-        let Ok(Receipt { held, state }) = receipt else { return self.wait(number, write) };
+    fn written(&mut self, number: u64, write: Write, receipt: Option<Receipt>) {
+        // While the disk is full.
+        let Some(Receipt { held, state }) = receipt else { return self.wait(number, write) };
         let lease = write.lease();
         if !held && lease.is_some() && self.writes.waiting.values().any(|waiting| waiting.lease() == lease) {
             return self.wait(number, write);
         }
         let job = write.job();
         let ended = state.is_none_or(JobState::is_final);
-        if ended {
-            self.limits.remove(&job);
-        }
         let (requeued, delay) = write.requeued(held);
         let requeued = if !held && self.has(Bug::ForgetVoid) { 0 } else { requeued };
         self.decide(Event::Settled { job, requeued, delay, ended });
+        self.forget_limits(job);
         if state == Some(JobState::Cancelling) {
             self.decide(Event::Cancelled(job));
+        }
+    }
+
+    fn forget_limits(&mut self, job: JobId) {
+        if !self.pool.knows(job) {
+            self.limits.remove(&job);
         }
     }
 

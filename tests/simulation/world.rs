@@ -240,7 +240,7 @@ impl World {
     fn end(&mut self) {
         for job in &self.plan.jobs {
             self.checks.ended(job, &self.disk, &self.plan);
-            let known = self.pool.function_of(job.id).is_some();
+            let known = self.pool.knows(job.id);
             self.checks.expect(!known, "pool holds nothing", || format!("it knows job {}", job.id));
         }
         let settled = format!("{:?}", self.pool).contains("unsettled: 0,");
