@@ -175,7 +175,7 @@ impl Checks {
         let takes = seat.ready && !seat.closed && seat.function == job.spec.function;
         seat.sent += chunk.count;
         seat.leases.push((chunk.lease, chunk.job, chunk.count));
-        let (sent, leases) = (seat.sent, seat.leases.clone());
+        let (tasks, leases) = (seat.sent, seat.leases.clone());
         self.expect(takes, "takes work", || format!("worker {worker} gets {}", chunk.lease));
         if leases.len() == 1 {
             let staying = self.seats.values().filter(|seat| seat.ready && !seat.ending).count();
@@ -185,7 +185,9 @@ impl Checks {
         let fits = leases.len() <= 2 && leases.iter().all(|(_, id, _)| *id == chunk.job);
         self.expect(fits, "two leases of one job", || format!("worker {worker} has {leases:?}"));
         let most = plan.function(&job.spec.function).rules.max_tasks_per_worker.unwrap_or(u32::MAX);
-        self.expect(sent <= most, "tasks of a worker", || format!("{sent} sent to one that may have {most}"));
+        self.expect(tasks <= most, "tasks of a worker", || {
+            format!("{tasks} sent to one that may have {most}")
+        });
         let serves = |seat: &&Seat| seat.leases.iter().any(|(_, id, _)| *id == chunk.job);
         let at_work = self.seats.values().filter(serves).count();
         let most = job.spec.options.processes.unwrap_or(u32::MAX);
@@ -200,7 +202,7 @@ impl Checks {
     /// Whether each job gets a slot soon, and one of a higher priority all slots.
     fn share(&mut self, job: &Job, chunk: &Chunk, plan: &Plan, now: Duration) {
         if self.started.insert(job.id) {
-            let waited = now - self.heard[&job.id];
+            let waited = now.saturating_sub(self.heard[&job.id]);
             let most = TURN + 6 * CHUNK_TIME;
             self.expect(waited <= most, "fair share", || format!("job {} waited {waited:?}", job.id));
         }

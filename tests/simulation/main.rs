@@ -21,9 +21,7 @@ use bugs::Bug;
 /// So many histories are enough to find a planted bug.
 const TO_FIND_A_BUG: u64 = 600;
 
-fn histories() -> u64 {
-    10_000
-}
+const HISTORIES: u64 = 10_000;
 
 /// The first of these seeds whose history goes wrong, and how.
 fn first_wrong(seeds: impl IntoIterator<Item = u64>, bug: Option<Bug>) -> Option<(u64, String)> {
@@ -36,7 +34,7 @@ fn nothing_is_lost_doubled_or_forgotten_in_any_history() {
         let seed = seed.parse().expect("a seed is a number");
         return world::run_told(seed, None, true).unwrap();
     }
-    let half = |first: u64| move || first_wrong((first..histories()).step_by(2), None);
+    let half = |first: u64| move || first_wrong((first..HISTORIES).step_by(2), None);
     let wrong = std::thread::scope(|scope| {
         let halves = [scope.spawn(half(0)), scope.spawn(half(1))];
         halves.into_iter().filter_map(|half| half.join().unwrap()).min()
@@ -56,21 +54,4 @@ fn every_planted_bug_is_found() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
-}
-
-#[test]
-#[ignore = "survey"]
-fn survey() {
-    let most: u64 = std::env::var("N").unwrap().parse().unwrap();
-    let mut kinds = std::collections::BTreeMap::<String, (u64, u64, String)>::new();
-    for seed in 0..most {
-        if let Err(wrong) = world::run(seed, None) {
-            let kind = wrong.split(':').next().unwrap().to_owned();
-            let entry = kinds.entry(kind).or_insert((0, seed, wrong));
-            entry.0 += 1;
-        }
-    }
-    for (kind, (count, seed, wrong)) in kinds {
-        println!("{count:5} {kind}: seed {seed}: {wrong}");
-    }
 }

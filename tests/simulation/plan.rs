@@ -42,6 +42,8 @@ pub(crate) struct Job {
     task_time: Duration,
     /// So many tasks of a hundred have something wrong with them.
     bad: u64,
+    /// So many of a hundred take far longer than the others.
+    slow: u64,
 }
 
 /// What befalls the node.
@@ -79,7 +81,7 @@ impl Job {
     pub(crate) fn task(&self, index: u64) -> (Duration, Kind) {
         let mut random = Random(self.seed ^ (index << 32));
         let time = self.task_time / 2 + random.time(self.task_time);
-        let time = if random.percent(3) && self.bad > 0 { time * 20 } else { time };
+        let time = if random.percent(self.slow) { time * 100 } else { time };
         let bad = [Kind::Fails, Kind::FailsAtFirst(1), Kind::FailsAtFirst(9), Kind::Poison];
         (time, if random.percent(self.bad) { random.pick(&bad) } else { Kind::Succeeds })
     }
@@ -106,8 +108,16 @@ fn job(random: &mut Random, number: usize, function: &str, total: u64) -> Job {
     };
     let spec = JobSpec { function: function.into(), name: None, labels: [].into(), options };
     let times = [MILLI / 1000, MILLI / 20, MILLI, 10 * MILLI, 200 * MILLI, Duration::from_mins(1)];
-    let (task_time, bad) = (random.pick(&times), random.pick(&[0, 0, 8, 30]));
-    Job { id: JobId(Uuid::from_u128(number as u128 + 1)), spec, total, seed: random.next(), task_time, bad }
+    let (task_time, bad, slow) = (random.pick(&times), random.pick(&[0, 0, 8, 30]), random.pick(&[0, 6]));
+    Job {
+        id: JobId(Uuid::from_u128(number as u128 + 1)),
+        spec,
+        total,
+        seed: random.next(),
+        task_time,
+        bad,
+        slow,
+    }
 }
 
 fn function(random: &mut Random, name: &'static str) -> (&'static str, Function) {
@@ -124,7 +134,7 @@ fn function(random: &mut Random, name: &'static str) -> (&'static str, Function)
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random(seed);
-        if seed % 8 == 7 { Self::fair(&mut random) } else { Self::wild(&mut random) }
+        if seed % 16 == 7 { Self::fair(&mut random) } else { Self::wild(&mut random) }
     }
 
     fn wild(random: &mut Random) -> Self {
@@ -170,7 +180,7 @@ impl Plan {
         {
             let mut job = job(random, number, "count", total);
             job.spec.options = JobOptions { priority, ..JobOptions::default() };
-            jobs.push(Job { task_time, bad: 0, ..job });
+            jobs.push(Job { task_time, bad: 0, slow: 0, ..job });
         }
         let all = task_time * 200;
         let actions = vec![
