@@ -65,6 +65,13 @@ pub(super) struct Entry {
     pub(super) time: TaskTime,
     /// Whether no more of it is to run.
     pub(super) stopped: Option<Stopped>,
+    /// Writes about it that the store has not answered. Until it has, the job is not forgotten: were it to begin once
+    /// more meanwhile, an old answer would pass for a new one.
+    pub(super) unsettled: usize,
+    /// Whether it has ended, or is gone.
+    pub(super) ended: bool,
+    /// Whether it may have begun once more, so that what stopped or ended it may be old news.
+    doubtful: bool,
     /// Worker time used, in nanoseconds; the jobs with the fewest turns go first.
     used_ns: u64,
 }
@@ -81,6 +88,32 @@ pub(super) enum Stopped {
 }
 
 impl Entry {
+    fn new(brief: JobBrief, used_ns: u64) -> Self {
+        Self {
+            time: TaskTime::new(brief.rules.chunk_time),
+            brief,
+            held: VecDeque::new(),
+            busy: 0,
+            claiming: false,
+            requeued: 0,
+            stopped: None,
+            unsettled: 0,
+            ended: false,
+            doubtful: false,
+            used_ns,
+        }
+    }
+
+    /// Whether no more of it is to run.
+    fn is_over(&self) -> bool {
+        self.ended || self.stopped.is_some()
+    }
+
+    /// Whether the store has answered all about it.
+    fn is_settled(&self) -> bool {
+        self.held.is_empty() && self.unsettled == 0 && !self.claiming
+    }
+
     fn turns(&self) -> u64 {
         self.used_ns / TURN.as_nanos() as u64
     }
@@ -108,6 +141,8 @@ pub(super) struct Jobs {
     locks: BTreeMap<String, u32>,
     /// Those with tasks that are to be tried again only later.
     delayed: BTreeMap<JobId, Instant>,
+    /// Those that have stopped or ended, as doubtful news says.
+    over: BTreeSet<JobId>,
     /// Whether the store may have runnable jobs that are not here.
     more: bool,
     listing: bool,
@@ -116,9 +151,15 @@ pub(super) struct Jobs {
 impl Default for Jobs {
     /// No jobs, but those that the store may have.
     fn default() -> Self {
-        let (by_id, turns, locks, delayed) =
-            (BTreeMap::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Self { by_id, turns, locks, delayed, more: true, listing: false }
+        Self {
+            by_id: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            locks: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+            over: BTreeSet::new(),
+            more: true,
+            listing: false,
+        }
     }
 }
 
@@ -126,8 +167,13 @@ impl Jobs {
     /// Adds a job, or tasks to a job that is known. A new job is ahead of those that have had turns.
     pub(super) fn add(&mut self, brief: JobBrief) {
         if let Some(entry) = self.by_id.get_mut(&brief.id) {
-            entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
             entry.stopped.take_if(|stopped| *stopped == Stopped::Paused);
+            entry.doubtful = true;
+            if entry.is_over() {
+                self.over.insert(brief.id);
+            } else {
+                entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
+            }
             return;
         }
         if self.by_id.len() >= MOST_JOBS {
@@ -138,9 +184,7 @@ impl Jobs {
         let turns =
             peers.filter(|(priority, ..)| priority.0 == brief.priority).map_or(1, |(_, turns, _)| *turns);
         let used_ns = turns.saturating_sub(1) * TURN.as_nanos() as u64;
-        let (held, time) = (VecDeque::new(), TaskTime::new(brief.rules.chunk_time));
-        let entry =
-            Entry { brief, held, busy: 0, claiming: false, requeued: 0, time, stopped: None, used_ns };
+        let entry = Entry::new(brief, used_ns);
         self.turns.insert(entry.key());
         self.by_id.insert(entry.brief.id, entry);
     }
@@ -160,18 +204,54 @@ impl Jobs {
         wants
     }
 
-    /// Notes the answer to a claim; whether its leases are still wanted.
-    pub(super) fn claimed(&mut self, job: JobId, unclaimed: u64) -> bool {
-        let Some(entry) = self.by_id.get_mut(&job) else { return false };
+    /// Gives the jobs whose end is doubtful, once the store has answered all about them: it says what is true when it
+    /// is asked for a task.
+    pub(super) fn reconsider(&mut self) -> Vec<JobId> {
+        let mut asked = Vec::new();
+        let by_id = &mut self.by_id;
+        self.over.retain(|job| {
+            let Some(entry) = by_id.get_mut(job) else { return false };
+            let quiet = entry.busy == 0 && entry.is_settled();
+            if quiet {
+                (entry.stopped, entry.ended, entry.doubtful) = (None, false, false);
+                entry.claiming = true;
+                asked.push(*job);
+            }
+            !quiet
+        });
+        asked
+    }
+
+    /// Notes that a write about it was sent.
+    pub(super) fn writes(&mut self, job: JobId, count: usize) {
+        if let Some(entry) = self.by_id.get_mut(&job) {
+            entry.unsettled += count;
+        }
+    }
+
+    /// Notes that a write about it was answered.
+    pub(super) fn written(&mut self, job: JobId) {
+        if let Some(entry) = self.by_id.get_mut(&job) {
+            entry.unsettled = entry.unsettled.saturating_sub(1);
+        }
+    }
+
+    /// Notes the answer to a claim; gives how many tasks may be claimed now.
+    pub(super) fn claimed(&mut self, job: JobId, unclaimed: u64) -> Option<u64> {
+        let entry = self.by_id.get_mut(&job)?;
         entry.claiming = false;
         let requeued = std::mem::take(&mut entry.requeued);
-        entry.brief.unclaimed = if entry.stopped.is_some() { 0 } else { unclaimed + requeued };
-        entry.stopped.is_none()
+        entry.brief.unclaimed = if entry.is_over() { 0 } else { unclaimed + requeued };
+        Some(entry.brief.unclaimed)
     }
 
     /// Tasks of the job may be claimed from then on.
     pub(super) fn delay(&mut self, job: JobId, until: Instant) {
-        if self.by_id.get(&job).is_some_and(|entry| entry.stopped.is_none()) {
+        let Some(entry) = self.by_id.get(&job) else {
+            self.more = true;
+            return;
+        };
+        if !entry.is_over() {
             let next = self.delayed.entry(job).or_insert(until);
             *next = until.min(*next);
         }
@@ -237,8 +317,13 @@ impl Jobs {
         Some(entry)
     }
 
+    /// Tasks of the job are back in the queue; the store lists a job that is not known here.
     pub(super) fn requeued(&mut self, job: JobId, count: u32) {
-        if let Some(entry) = self.by_id.get_mut(&job).filter(|entry| entry.stopped.is_none()) {
+        let Some(entry) = self.by_id.get_mut(&job) else {
+            self.more |= count > 0;
+            return;
+        };
+        if !entry.is_over() {
             entry.brief.unclaimed += u64::from(count);
             entry.requeued += if entry.claiming { u64::from(count) } else { 0 };
         }
@@ -250,32 +335,27 @@ impl Jobs {
         let Some(entry) = self.by_id.get_mut(&job) else { return Vec::new() };
         entry.stopped = Some(why);
         entry.brief.unclaimed = 0;
+        // A cancel may come late, when the job has ended by it and begun once more.
+        entry.doubtful |= why == Stopped::Cancelled;
+        if entry.doubtful {
+            self.over.insert(job);
+        }
         entry.held.drain(..).collect()
     }
 
-    pub(super) fn remove(&mut self, job: JobId) {
+    /// Forgets a job that has ended, once no worker is at it and the store has answered all about it; gives the leases that no worker has.
+    pub(super) fn end(&mut self, job: JobId) -> VecDeque<Lease> {
         self.delayed.remove(&job);
-        if let Some(entry) = self.by_id.remove(&job) {
+        let Some(entry) = self.by_id.get_mut(&job) else { return VecDeque::new() };
+        (entry.ended, entry.brief.unclaimed) = (true, 0);
+        let held = std::mem::take(&mut entry.held);
+        if entry.doubtful {
+            self.over.insert(job);
+        } else if held.is_empty() && entry.busy == 0 && entry.is_settled() {
             self.turns.remove(&entry.key());
-            // Workers that still are at it leave nothing behind.
-            if let Some(lock) = &entry.brief.lock {
-                let held = self.locks.entry(lock.name.clone()).or_default();
-                *held = held.saturating_sub(entry.busy);
-            }
+            self.by_id.remove(&job);
         }
-    }
-
-    /// Forgets a cancelled job of which nothing is under way; the store has nothing more to tell of it.
-    pub(super) fn forget_if_cancelled(&mut self, job: JobId) {
-        let is_over = |entry: &Entry| {
-            entry.stopped == Some(Stopped::Cancelled)
-                && entry.busy == 0
-                && entry.held.is_empty()
-                && !entry.claiming
-        };
-        if self.by_id.get(&job).is_some_and(is_over) {
-            self.remove(job);
-        }
+        held
     }
 
     /// All leases that no worker has.

@@ -48,6 +48,8 @@ pub enum Event {
         unclaimed: u64,
         /// When more of them may be, if some are to be tried again only later.
         later: Option<Duration>,
+        /// Whether the job has ended, or is gone.
+        ended: bool,
     },
     /// A worker runs as a process and is warm.
     Ready(WorkerId),
@@ -216,6 +218,11 @@ impl Pool {
         self.workers.iter().map(|(id, worker)| (*id, worker.name, worker.function.as_str(), &worker.state))
     }
 
+    /// Whether the pool knows this job.
+    pub fn knows(&self, job: JobId) -> bool {
+        self.jobs.get(job).is_some()
+    }
+
     /// The function of a job that the pool knows.
     pub fn function_of(&self, job: JobId) -> Option<String> {
         self.jobs.get(job).map(|entry| entry.brief.function.clone())
@@ -247,8 +254,8 @@ impl Pool {
                 jobs.into_iter().for_each(|job| self.jobs.add(job));
                 self.jobs.listed(more);
             }
-            Event::Claimed { job, leases, unclaimed, later } => {
-                self.claimed(job, leases, unclaimed);
+            Event::Claimed { job, leases, unclaimed, later, ended } => {
+                self.claimed(job, leases, unclaimed, ended);
                 if let Some(later) = later {
                     self.jobs.delay(job, now + later);
                 }
@@ -258,8 +265,11 @@ impl Pool {
             Event::Returned { worker, lease, count } => {
                 self.unsettled += 1;
                 let returned = self.workers.get_mut(worker).and_then(|worker| worker.returned(lease, count));
-                if let Some((job, true)) = returned {
-                    self.jobs.leave(job);
+                if let Some((job, finished)) = returned {
+                    self.jobs.writes(job, 1);
+                    if finished {
+                        self.jobs.leave(job);
+                    }
                 }
             }
             Event::Gone { worker, settled, failed_start } => {
@@ -271,7 +281,7 @@ impl Pool {
             }
             Event::Settled { job, requeued, delay, ended } => {
                 self.settled(job, if delay.is_zero() { requeued } else { 0 }, ended);
-                if requeued > 0 && !delay.is_zero() {
+                if requeued > 0 && !ended && !delay.is_zero() {
                     self.jobs.delay(job, now + delay);
                 }
                 if requeued > 0 && !ended {
@@ -301,11 +311,13 @@ impl Pool {
         }
     }
 
-    fn claimed(&mut self, job: JobId, leases: Vec<Lease>, unclaimed: u64) {
-        let wanted = self.jobs.claimed(job, if leases.is_empty() { 0 } else { unclaimed });
-        if leases.is_empty() {
-            self.jobs.forget_if_cancelled(job);
+    fn claimed(&mut self, job: JobId, leases: Vec<Lease>, unclaimed: u64, ended: bool) {
+        let unclaimed = self.jobs.claimed(job, if leases.is_empty() { 0 } else { unclaimed });
+        let entry = self.jobs.get(job);
+        if unclaimed == Some(0) && (ended || entry.is_some_and(|entry| entry.ended)) {
+            self.end_job(job);
         }
+        let wanted = self.jobs.get(job).is_some_and(|entry| entry.stopped.is_none() && !entry.ended);
         if wanted && !self.draining {
             self.jobs.hold(job, leases);
         } else {
@@ -327,6 +339,7 @@ impl Pool {
         if !self.failed_starts.is_empty() {
             self.failed_starts.remove(&worker.function);
         }
+        self.jobs.writes(job, 1);
         self.jobs.observe(job, count, elapsed);
         if finished {
             self.jobs.leave(job);
@@ -339,6 +352,7 @@ impl Pool {
         if let WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) } =
             &worker.state
         {
+            self.jobs.writes(*job, settled.len());
             self.jobs.leave(*job);
             for lease in leases.iter().filter(|lease| !settled.contains(&lease.id)) {
                 self.release(*lease, *job);
@@ -376,6 +390,7 @@ impl Pool {
 
     fn fail(&mut self, job: JobId) {
         self.unsettled += 1;
+        self.jobs.writes(job, 1);
         self.commands.push(Command::Fail { job });
     }
 
@@ -408,14 +423,20 @@ impl Pool {
 
     fn settled(&mut self, job: JobId, requeued: u32, ended: bool) {
         self.unsettled = self.unsettled.saturating_sub(1);
-        if ended { self.jobs.remove(job) } else { self.jobs.requeued(job, requeued) }
+        self.jobs.written(job);
+        if ended { self.end_job(job) } else { self.jobs.requeued(job, requeued) }
+    }
+
+    /// Leases of a job that has ended do not hold; they are given back for their payload.
+    fn end_job(&mut self, job: JobId) {
+        let held = self.jobs.end(job);
+        held.into_iter().for_each(|lease| self.release(lease, job));
     }
 
     fn cancelled(&mut self, job: JobId) {
         let held = self.jobs.stop(job, Stopped::Cancelled);
         held.into_iter().for_each(|lease| self.release(lease, job));
         self.workers.serving(job).into_iter().for_each(|id| self.stop(id));
-        self.jobs.forget_if_cancelled(job);
     }
 
     fn drain(&mut self) {
@@ -427,6 +448,7 @@ impl Pool {
 
     fn release(&mut self, lease: Lease, job: JobId) {
         self.unsettled += 1;
+        self.jobs.writes(job, 1);
         self.commands.push(Command::Release { lease, job });
     }
 

@@ -47,10 +47,13 @@ impl Pool {
         if self.jobs.wants_list() {
             self.commands.push(Command::ListJobs);
         }
+        for job in self.jobs.reconsider() {
+            self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });
+        }
         let shares = self.share_out();
         if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
             self.dispatch(&shares);
-            self.pipeline();
+            self.pipeline(&shares);
         }
         self.claim(&shares);
         self.staff(&shares, now);
@@ -134,7 +137,8 @@ impl Pool {
 
     /// Puts a second chunk into the pipes of workers whose tasks are short, so that they need not wait for it. Not
     /// behind a single task: a worker at one hears nothing until it is done, so it could not give the second back.
-    fn pipeline(&mut self) {
+    /// Nor for a job above its share: its workers would never be idle, and others would wait for ever.
+    fn pipeline(&mut self, shares: &Shares) {
         let single = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
             WorkerState::Busy { job, leases } if leases.len() == 1 && leases[0].count > 1 => {
                 Some((*id, *job))
@@ -143,7 +147,8 @@ impl Pool {
         };
         let candidates: Vec<(WorkerId, JobId)> = self.workers.iter().filter_map(single).collect();
         for (worker, job) in candidates {
-            let Some(entry) = self.jobs.get_mut(job) else { continue };
+            let share = shares.iter().find(|(id, _)| *id == job).map_or(0, |(_, share)| *share);
+            let Some(entry) = self.jobs.get_mut(job).filter(|entry| entry.busy <= share) else { continue };
             let most = entry.brief.rules.max_tasks_per_worker;
             let fits = |lease: &Lease| self.workers.get(worker).is_some_and(|its| its.has_room(lease, most));
             if entry.time.pipelines()

@@ -31,6 +31,7 @@ struct Backlog {
     task: Duration,
     done: u64,
     failed: u64,
+    cancelled: bool,
 }
 
 /// The world around a pool.
@@ -72,7 +73,10 @@ impl World {
     }
 
     fn submit(&mut self, brief: JobBrief, task: Duration) {
-        self.jobs.insert(brief.id, Backlog { next: 0, total: brief.unclaimed, task, done: 0, failed: 0 });
+        self.jobs.insert(
+            brief.id,
+            Backlog { next: 0, total: brief.unclaimed, task, done: 0, failed: 0, cancelled: false },
+        );
         self.tell(Event::Jobs { jobs: vec![brief], more: false });
     }
 
@@ -135,7 +139,7 @@ impl World {
     fn claim(&mut self, id: JobId, chunks: u32, max_tasks: u32) {
         let backlog = self.jobs.get_mut(&id).unwrap();
         let mut leases = Vec::new();
-        while leases.len() < chunks as usize && backlog.next < backlog.total {
+        while leases.len() < chunks as usize && backlog.next < backlog.total && !backlog.cancelled {
             let count = u64::from(max_tasks).min(backlog.total - backlog.next) as u32;
             let number =
                 LeaseId((self.leases.len() + self.chunks.len() + leases.len()) as u64 * 1000 + backlog.next);
@@ -143,8 +147,8 @@ impl World {
             backlog.next += u64::from(count);
         }
         self.leases.extend(leases.iter().map(|lease| (lease.id, (id, *lease))));
-        let unclaimed = backlog.total - backlog.next;
-        self.events.push_back(Event::Claimed { job: id, leases, unclaimed, later: None });
+        let (unclaimed, ended) = (backlog.total - backlog.next, backlog.cancelled);
+        self.events.push_back(Event::Claimed { job: id, leases, unclaimed, later: None, ended });
     }
 
     /// The worker ends; what it had goes back to the queue.
@@ -286,7 +290,7 @@ fn a_delayed_task_is_claimed_when_its_time_has_come() {
     let now = Instant::now();
     pool.handle(Event::Jobs { jobs: vec![brief(1, "count", 1)], more: false }, now);
     let (leases, later) = (Vec::new(), Some(Duration::from_secs(3)));
-    pool.handle(Event::Claimed { job: job(1), leases, unclaimed: 0, later }, now);
+    pool.handle(Event::Claimed { job: job(1), leases, unclaimed: 0, later, ended: false }, now);
     assert_eq!(pool.next_deadline(), Some(now + Duration::from_secs(3)));
     assert!(pool.handle(Event::Tick, now + Duration::from_secs(2)).is_empty());
     let commands = pool.handle(Event::Tick, now + Duration::from_secs(3));
@@ -424,9 +428,53 @@ fn resizing_starts_and_ends_workers_without_losing_a_task() {
 fn a_cancel_stops_what_runs_and_gives_back_what_waits() {
     let mut world = World::new(2);
     world.submit(brief(1, "count", 100), Duration::from_millis(10));
+    world.jobs.get_mut(&job(1)).unwrap().cancelled = true;
     world.tell(Event::Cancelled(job(1)));
     assert!(world.leases.is_empty() && world.at_work.is_empty());
     assert!(!world.step());
+    assert!(!world.pool.knows(job(1)));
+}
+
+#[test]
+fn a_job_that_ended_before_the_pool_heard_of_it_is_forgotten() {
+    let mut world = World::new(2);
+    world.submit(brief(1, "count", 100), Duration::from_millis(10));
+    let backlog = Backlog { next: 0, total: 1, task: Duration::ZERO, done: 0, failed: 0, cancelled: true };
+    world.jobs.insert(job(2), backlog);
+    world.tell(Event::Jobs { jobs: vec![brief(2, "count", 1)], more: false });
+    world.run();
+    assert!(!world.pool.knows(job(2)));
+}
+
+#[test]
+fn old_news_of_its_end_does_not_end_a_job_that_has_begun_once_more() {
+    let mut pool = Pool::new(1);
+    let (now, again) = (Instant::now(), Event::Jobs { jobs: vec![brief(1, "count", 1)], more: false });
+    pool.handle(again.clone(), now);
+    let lease = Lease { id: LeaseId(1), first: 0, count: 1, attempt: 1 };
+    let claimed = |leases, ended| Event::Claimed { job: job(1), leases, unclaimed: 0, later: None, ended };
+    pool.handle(claimed(vec![lease], false), now);
+    let worker = pool.workers().next().unwrap().0;
+    pool.handle(Event::Ready(worker), now);
+    pool.handle(Event::Answered { worker, count: 1, elapsed: Duration::ZERO }, now);
+    pool.handle(again, now);
+    let ended = Event::Settled { job: job(1), requeued: 0, delay: Duration::ZERO, ended: true };
+    pool.handle(ended, now);
+    for _ in 0..2 {
+        assert!(pool.knows(job(1)), "it is asked for a task once more");
+        pool.handle(claimed(Vec::new(), true), now);
+    }
+    assert!(!pool.knows(job(1)));
+}
+
+#[test]
+fn pipes_are_filled_only_as_far_as_a_share_goes() {
+    let mut world = World::new(2);
+    world.submit(brief(1, "count", 1_000_000), Duration::from_micros(100));
+    (0..500).for_each(|_| assert!(world.step()));
+    world.submit(brief(2, "count", 1), Duration::from_micros(100));
+    (0..8).for_each(|_| assert!(world.step()));
+    assert_eq!(world.done(2), 1);
 }
 
 #[test]

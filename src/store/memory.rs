@@ -448,9 +448,12 @@ impl Store for MemoryStore {
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {
         let mut state = self.lock();
         let State { leases, jobs, .. } = &mut *state;
-        let Some(entry) = jobs.get_mut(&claim.job).filter(|entry| entry.job.state.is_runnable()) else {
-            return Ok(Claimed::default());
+        let Some(entry) = jobs.get_mut(&claim.job).filter(|entry| !entry.job.state.is_final()) else {
+            return Ok(Claimed { ended: true, ..Claimed::default() });
         };
+        if !entry.job.state.is_runnable() {
+            return Ok(Claimed::default());
+        }
         let mut chunks = Vec::new();
         while chunks.len() < claim.chunks as usize {
             *leases += 1;
@@ -465,7 +468,7 @@ impl Store for MemoryStore {
         let later = entry.waits_until().filter(|at| *at > now.0).min().map(|at| Timestamp(at).since(now));
         drop(state);
         self.watches.wake(claim.job);
-        Ok(Claimed { chunks, unclaimed, later })
+        Ok(Claimed { chunks, unclaimed, later, ended: false })
     }
 
     async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {

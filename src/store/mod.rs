@@ -179,6 +179,8 @@ pub struct Claimed {
     pub unclaimed: u64,
     /// After how long others may be, which are to be tried again only later.
     pub later: Option<Duration>,
+    /// Whether the job has ended, or is gone.
+    pub ended: bool,
 }
 
 /// The final outcomes of a lease's next tasks.

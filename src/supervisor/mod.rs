@@ -9,7 +9,7 @@ mod run;
 mod view;
 mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub use handle::{Ended, Handle, WorkerSelector};
 pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
 use crate::model::{Epoch, JobId, LeaseId, Timestamp};
-use crate::pool::{Pool, Rules, WorkerId};
+use crate::pool::{Event as PoolEvent, Pool, Rules, WorkerId};
 use crate::schema::Schema;
 use crate::store::{Chunk, Store};
 
@@ -128,6 +128,8 @@ struct Supervisor {
     limits: BTreeMap<JobId, TaskLimits>,
     /// Why the last worker of a function did not start.
     start_failures: BTreeMap<String, String>,
+    /// What the pool is to hear of workers that could not be started, once all that it wants is done, in its order.
+    not_started: VecDeque<PoolEvent>,
     pending: run::Pending,
     writes: writes::Writes,
     /// For the threads of workers to tell …

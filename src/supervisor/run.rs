@@ -1,6 +1,6 @@
 //! The loop: takes what happened from every side, one at a time, and does what the pool decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ impl Supervisor {
             chunks: BTreeMap::new(),
             limits: BTreeMap::new(),
             start_failures: BTreeMap::new(),
+            not_started: VecDeque::new(),
             writes: Writes::default(),
             pending: Pending::new(),
             tell,
@@ -95,8 +96,12 @@ impl Supervisor {
     }
 
     pub(super) fn decide(&mut self, event: Event) {
-        for command in self.pool.handle(event, Instant::now()) {
-            self.execute(command);
+        let mut next = Some(event);
+        while let Some(event) = next {
+            for command in self.pool.handle(event, Instant::now()) {
+                self.execute(command);
+            }
+            next = self.not_started.pop_front();
         }
     }
 
@@ -228,14 +233,15 @@ impl Supervisor {
                 self.add_jobs(jobs, more);
             }
             Answer::Claimed(job, claimed) => {
-                let Claimed { chunks, unclaimed, later } = match claimed {
+                let Claimed { chunks, unclaimed, later, ended } = match claimed {
                     // While the disk is full there is no new work; it is asked for again.
                     Err(StoreError::Full) => Claimed { later: Some(CLAIM_AGAIN), ..Claimed::default() },
                     claimed => claimed?,
                 };
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
-                self.decide(Event::Claimed { job, leases, unclaimed, later });
+                self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
+                self.forget_limits(job);
             }
             // While the disk is full, what is printed is not kept.
             Answer::Printed(Ok(()) | Err(StoreError::Full)) => {}
@@ -305,7 +311,8 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(%name, function, %error, "a worker could not be started");
                 self.start_failures.insert(function.to_owned(), error.to_string());
-                self.decide(Event::Gone { worker, settled: Vec::new(), failed_start: true });
+                let gone = Event::Gone { worker, settled: Vec::new(), failed_start: true };
+                self.not_started.push_back(gone);
             }
         }
     }

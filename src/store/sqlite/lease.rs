@@ -19,7 +19,10 @@ struct Retry {
 
 impl Writer {
     pub(super) fn claim(&mut self, claim: Claim, now: Timestamp) -> Result<Claimed> {
-        let Some(mut progress) = self.progress(claim.job)? else { return Ok(Claimed::default()) };
+        let Some(mut progress) = self.progress(claim.job)?.filter(|progress| !progress.state.is_final())
+        else {
+            return Ok(Claimed { ended: true, ..Claimed::default() });
+        };
         if !progress.state.is_runnable() {
             return Ok(Claimed::default());
         }
@@ -37,7 +40,7 @@ impl Writer {
         if !chunks.is_empty() {
             self.note_claim(claim.job, &progress, now)?;
         }
-        Ok(Claimed { chunks, unclaimed, later })
+        Ok(Claimed { chunks, unclaimed, later, ended: false })
     }
 
     fn claim_retry(&mut self, claim: Claim, now: Timestamp) -> Result<Option<Chunk>> {
