@@ -76,7 +76,6 @@ impl Client {
     }
 
     /// As [`Client::lines`], with the status, from a server that may not be there.
-    #[expect(clippy::type_complexity, reason = "a name would say no more")]
     pub(crate) fn try_lines(
         &self,
         path: &str,

@@ -97,9 +97,9 @@ fn writer_thread(pid: u32) -> String {
     writers.next().unwrap().file_name().into_string().unwrap()
 }
 
-fn may_trace() -> bool {
+pub(crate) fn may_trace() -> bool {
     let server = Server::start();
-    Tracer::inject(&server, "fdatasync", "error=EIO").is_some()
+    Tracer::inject(&server, "fsync,fdatasync", "error=EIO").is_some()
 }
 
 /// Has the server struck at the nth of these calls, n being each of `moments` in turn.
@@ -131,7 +131,7 @@ fn an_error_at_each_of_the_first_50_syncs() {
 
 #[test]
 fn kill_9_at_the_nth_sync_or_write() {
-    struck("fdatasync", "signal=KILL", &[1, 7]);
+    struck("fsync,fdatasync", "signal=KILL", &[1, 7]);
     struck("pwrite64", "signal=KILL", &[1, 2, 11]);
 }
 
@@ -139,6 +139,6 @@ fn kill_9_at_the_nth_sync_or_write() {
 #[ignore = "long: each of the first 50 syncs and writes"]
 fn kill_9_at_each_of_the_first_50_syncs_and_writes() {
     let moments: Vec<u64> = (1..=50).collect();
-    struck("fdatasync", "signal=KILL", &moments);
+    struck("fsync,fdatasync", "signal=KILL", &moments);
     struck("pwrite64", "signal=KILL", &moments);
 }

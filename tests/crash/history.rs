@@ -19,7 +19,7 @@ use crate::common::procs::{Proc, alive};
 
 const CLIENTS: u64 = 4;
 /// Far longer than a restart takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A job that was acknowledged, and what was read of its results.
 struct Known {
