@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -80,6 +80,7 @@ pub(crate) fn survives(
             let earlier = server.processes();
             fault(server, &mut random, round);
             server.restart();
+            assert!(!clients.iter().any(ScopedJoinHandle::is_finished), "a client has failed: see above");
             let left: Vec<&Proc> = earlier.iter().filter(|process| alive(process.pid)).collect();
             assert!(left.is_empty(), "of the server before, there still run {left:#?}");
         }
