@@ -90,11 +90,15 @@ impl Drop for Tracer {
 
 /// The number of the thread; `strace` counts the calls of each thread by themselves.
 fn writer_thread(pid: u32) -> String {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap());
-    let mut writers = threads.filter(|thread| {
+    let is_writer = |thread: &fs::DirEntry| {
         fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == "store-writer")
+    };
+    // A thread that has just started has no name yet.
+    let writer = common::eventually("the writer thread", || {
+        let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap());
+        threads.find(is_writer).ok_or("no thread of that name")
     });
-    writers.next().unwrap().file_name().into_string().unwrap()
+    writer.file_name().into_string().unwrap()
 }
 
 pub(crate) fn may_trace() -> bool {
