@@ -6,6 +6,8 @@
 mod common;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -160,4 +162,25 @@ fn a_server_starts_on_a_full_disk() {
     job.has_each_result_once(3);
     disk.free("ballast");
     accepts_again(&server);
+}
+
+#[test]
+fn an_upload_of_which_a_part_found_no_room_is_refused() {
+    let Some(disk) = SmallDisk::new(48) else { return };
+    let server = disk.server();
+    server.map("echo", &json!([1])).succeeds();
+    let mut upload = TcpStream::connect(server.socket_address()).unwrap();
+    let head = "POST /v1/jobs?function=echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+    disk.fill("ballast");
+    // So much that a part of it is passed on to the store while the rest is still to come.
+    let lines = format!("\"{}\"\n", "x".repeat(9_997)).repeat(500);
+    write!(upload, "{head}{:x}\r\n{lines}\r\n", lines.len()).unwrap();
+    server.wait_for_log("the disk is full");
+    disk.free("ballast");
+    accepts_again(&server);
+    write!(upload, "2\r\n1\n\r\n0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("storage-full"), "{answer}");
 }

@@ -7,6 +7,7 @@ mod common;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use common::job::Job;
 use common::procs::{Proc, alive, signal};
@@ -156,6 +157,26 @@ fn a_killed_server_goes_on_where_it_was() {
     assert!(read.len() >= 40 && job.results()[..read.len()] == read, "results that were read have changed");
     job.has_each_result_once(200);
     assert!(attempts(&job).iter().all(|attempt| *attempt == 1), "the server's death costs no attempt");
+}
+
+#[test]
+fn a_server_waits_until_the_workers_of_the_one_before_are_gone() {
+    let server = Server::start();
+    let job = server.map("sleep", &json!([60]));
+    let worker = pid(&job.wait_for_running(1)[0]);
+    let guard = Proc::find(worker).unwrap().parent;
+    signal(guard, Signal::STOP);
+    server.kill9();
+    assert!(alive(worker), "nobody is there to end it");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            signal(guard, Signal::CONT);
+        });
+        server.restart();
+        assert!(!alive(worker));
+    });
+    job.wait_for_running(1);
 }
 
 #[test]

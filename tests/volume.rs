@@ -76,6 +76,18 @@ fn a_million_inputs_in_one_stream() {
     assert!(memory < MOST_MEMORY, "the server held {} MB", memory >> 20);
 }
 
+#[test]
+fn a_stream_of_more_bytes_than_the_server_may_hold() {
+    const INPUTS: usize = 180;
+    let server = Server::start();
+    let inputs = format!("\"{}\"\n", "x".repeat(1 << 20)).repeat(INPUTS);
+    let job = Job::of(&server, &server.post_ndjson("/v1/jobs?function=sha256", &inputs).expect(202));
+    job.succeeds();
+    assert_eq!(job.results().len(), INPUTS);
+    let memory = Proc::most_memory(server.pid());
+    assert!(memory < MOST_MEMORY, "the server held {} MB of {INPUTS}", memory >> 20);
+}
+
 /// Asks for results and reads none of them.
 fn stalled_reader(server: &Server, job: &Job<'_>) -> TcpStream {
     let mut connection = TcpStream::connect(server.socket_address()).unwrap();

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
+/// A server that was killed while it started a process leaves its lock with that process for a moment: between its
+/// `fork` and its `exec`.
+const SERVER_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// How long the workers of an earlier server that died have to go.
 const LOCK_WAIT: Duration = Duration::from_secs(12);
 
@@ -19,12 +22,16 @@ pub(super) struct Locks {
     pub(super) workers: File,
 }
 
-/// Takes both locks: the first at once or not at all, the second when the workers of a server that died are gone.
+/// Takes both locks: the first within a moment or not at all, the second when the workers of a server that died are gone.
 pub(super) fn lock_data_dir(dir: &Path) -> Result<Locks> {
     let mut server = open_lock(&dir.join("lock"))?;
-    if flock(&server, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let holder = fs::read_to_string(dir.join("lock")).unwrap_or_default();
-        bail!("{} is in use by another gristmill server (process {holder})", dir.display());
+    let until = Instant::now() + SERVER_LOCK_WAIT;
+    while flock(&server, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= until {
+            let holder = fs::read_to_string(dir.join("lock")).unwrap_or_default();
+            bail!("{} is in use by another gristmill server (process {holder})", dir.display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
     server.set_len(0)?;
     server.write_all(std::process::id().to_string().as_bytes())?;

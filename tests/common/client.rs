@@ -70,9 +70,19 @@ impl Client {
 
     /// The lines of an answer as they come in; an error if it is cut.
     pub(crate) fn lines(&self, path: &str) -> impl Iterator<Item = std::io::Result<String>> + use<> {
-        let response = self.agent.run(self.request("GET", path, &[]).body(()).unwrap()).unwrap();
-        assert_eq!(response.status().as_u16(), 200, "GET {path}");
-        BufReader::new(response.into_body().into_reader()).lines()
+        let (status, lines) = self.try_lines(path).unwrap();
+        assert_eq!(status, 200, "GET {path}");
+        lines
+    }
+
+    /// As [`Client::lines`], with the status, from a server that may not be there.
+    pub(crate) fn try_lines(
+        &self,
+        path: &str,
+    ) -> Result<(u16, impl Iterator<Item = std::io::Result<String>> + use<>), ureq::Error> {
+        let response = self.agent.run(self.request("GET", path, &[]).body(()).unwrap())?;
+        let status = response.status().as_u16();
+        Ok((status, BufReader::new(response.into_body().into_reader()).lines()))
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> ureq::http::request::Builder {
