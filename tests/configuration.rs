@@ -151,3 +151,20 @@ fn inputs_and_outputs_are_held_to_their_schemas() {
     let functions = server.get("/v1/functions").json();
     assert!(functions.to_string().contains(r#""input_schema":{"#), "{functions:#}");
 }
+
+#[test]
+fn the_cpu_time_of_a_program_behind_an_adapter_is_its_tasks() {
+    let spin = "import sys\\nfor line in sys.stdin: print(sum(range(int(line))), flush=True)";
+    let (server, _) = server_with(&format!(
+        "[functions.warm]\ncommand = [\"python3\", \"-c\", \"{spin}\"]\nmode = 'lines'\n\
+         [functions.fresh]\ncommand = [\"python3\", \"-c\", \"{spin}\"]\nmode = 'exec'\n"
+    ));
+    for function in ["warm", "fresh"] {
+        let job = server.map(function, &json!([5_000_000]));
+        job.succeeds();
+        let result = job.results().remove(0);
+        let (cpu, all) = (result["cpu_ms"].as_f64().unwrap(), result["duration_ms"].as_f64().unwrap());
+        assert!(cpu > 10.0 && cpu < 2.0 * all, "{result:#}");
+        assert!(job.status()["workers"][0]["max_rss_bytes"].as_u64() > Some(4 << 20), "{:#}", job.status());
+    }
+}

@@ -100,6 +100,27 @@ fn a_backup_under_load_holds_all_that_was_accepted_before_it() {
     load.has_each_result_once(200);
 }
 
+#[test]
+fn inputs_that_were_there_already_leave_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let server = server_on(dir.path()).unwrap();
+    let job = server.submit(&json!({"function": "echo", "open": true}));
+    // More than what is kept in memory until the end of the body.
+    let lines = format!("\"{}\"\n", "x".repeat(1000)).repeat(8_000);
+    let send = || {
+        let headers = [("Content-Type", common::client::NDJSON), ("Idempotency-Key", "once")];
+        server.client().call("POST", &format!("{}/inputs", job.path()), &headers, &lines).expect(202);
+    };
+    send();
+    send();
+    let database = rusqlite::Connection::open(database(&dir)).unwrap();
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    eventually("the end of what was staged in vain", || {
+        check(count("SELECT count(*) FROM jobs"), |jobs| *jobs == 1)
+    });
+    assert_eq!(count("SELECT sum(count) FROM inputs"), 8_000);
+}
+
 /// A tracer of the server that makes its writes to disk fail.
 struct FailingDisk(Child);
 

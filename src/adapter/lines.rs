@@ -10,7 +10,7 @@ use super::Host;
 use super::form::check_json;
 use super::program::{Program, failure};
 use crate::model::Verdict;
-use crate::protocol::{Run, json};
+use crate::protocol::{Run, Usage, json};
 use crate::worker::{Answers, Failure, Runner};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -38,8 +38,11 @@ impl Lines {
         };
         let mut line = Vec::with_capacity(input.get().len() + 1);
         json::push_line(&mut line, input.get().as_bytes());
+        let before = program.cpu_ns();
         program.send(&line)?;
         let outcome = self.answer(&mut program, index, answers)?;
+        let cpu_ns = program.cpu_ns().saturating_sub(before);
+        answers.used(Usage { cpu_ns: Some(cpu_ns), max_rss_bytes: program.max_rss_bytes() });
         program.log(index, answers, true)?;
         // One that is out of step, or was told that its input has ended, is of no more use.
         match &outcome {

@@ -13,7 +13,8 @@ use crate::model::Verdict;
 use crate::protocol::frames::{Log, Usage};
 use crate::protocol::{Run, Tail};
 use crate::sys::family::Notice;
-use crate::sys::{ExitReport, signal_name};
+use crate::sys::proc::max_rss_bytes;
+use crate::sys::{ExitReport, process_cpu_ns, signal_name};
 use crate::worker::{Answers, Failure};
 
 const READ_BYTES: usize = 1 << 14;
@@ -51,6 +52,8 @@ pub(super) struct Program {
     errors: Tail,
     last_words: Tail,
     logged_at: Instant,
+    /// When its memory was last looked up.
+    looked_at: Option<Instant>,
     ended: Option<ExitReport>,
     terminated: bool,
 }
@@ -87,6 +90,7 @@ impl Program {
             errors: Tail::new(STDERR_BYTES),
             last_words: Tail::new(LAST_WORDS_BYTES),
             logged_at: Instant::now(),
+            looked_at: None,
             ended: None,
             terminated: false,
         };
@@ -243,6 +247,24 @@ impl Program {
             cpu_ns: used.map(|report| report.cpu_us * 1000),
             max_rss_bytes: used.map(|report| report.max_rss_bytes),
         }
+    }
+
+    /// The CPU time that it has used so far, in nanoseconds.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        let ended = self.ended.map(|report| report.cpu_us * 1000);
+        ended.or_else(|| process_cpu_ns(self.pid)).unwrap_or(0)
+    }
+
+    /// The most memory that it has held, in bytes; looked up now and then.
+    pub(super) fn max_rss_bytes(&mut self) -> Option<u64> {
+        if let Some(report) = self.ended {
+            return Some(report.max_rss_bytes);
+        }
+        if self.looked_at.is_some_and(|at| at.elapsed() < LOG_EVERY) {
+            return None;
+        }
+        self.looked_at = Some(Instant::now());
+        max_rss_bytes(self.pid)
     }
 
     /// A failure with its last words.

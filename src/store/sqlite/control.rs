@@ -77,8 +77,9 @@ impl Writer {
         let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
                        SELECT id FROM (SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'
                                        ORDER BY finished_at DESC LIMIT -1 OFFSET ?1) LIMIT ?2)";
-        let keep = i64::try_from(retention.count).unwrap_or(i64::MAX);
-        swept += self.conn.prepare_cached(sql)?.execute(params![keep, SWEEP_JOBS])?;
+        if let Ok(keep) = i64::try_from(retention.count) {
+            swept += self.conn.prepare_cached(sql)?.execute(params![keep, SWEEP_JOBS])?;
+        }
         self.garbage |= swept > 0;
         Ok(swept as u64)
     }
@@ -142,6 +143,7 @@ impl Writer {
         for segment in &failed {
             self.requeue_failures(id, segment)?;
         }
+        self.queued_at_most = None;
         let count: usize = failed.iter().map(|segment| segment.failures().len()).sum();
         let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
         if count > 0 {

@@ -93,13 +93,20 @@ impl Writer {
         segments: &[InputSegment],
         now: Timestamp,
     ) -> Result<Appended> {
-        let Some(progress) = self.progress(more.job)? else { return Ok(Appended::Unknown) };
+        let Some(progress) = self.progress(more.job)? else {
+            self.unstage(more.staged)?;
+            return Ok(Appended::Unknown);
+        };
         if let Some(key) = &more.key {
-            match self.known_key(key)? {
-                Some(Submitted::Same(job)) => return Ok(Appended::Same(job)),
-                Some(_) => return Ok(Appended::Other),
-                None => self.keep_key(key, more.job, now)?,
+            if let Some(known) = self.known_key(key)? {
+                self.unstage(more.staged)?;
+                return Ok(if let Submitted::Same(job) = known {
+                    Appended::Same(job)
+                } else {
+                    Appended::Other
+                });
             }
+            self.keep_key(key, more.job, now)?;
         }
         let is_open =
             progress.is_open && !progress.state.is_final() && progress.state != JobState::Cancelling;
@@ -155,17 +162,31 @@ impl Writer {
         if there == total { Ok(bytes) } else { Err(full()) }
     }
 
-    /// How much is queued, if it is too much with this job.
-    fn queue_is_full(&self, limits: QueueLimits, tasks: u64, bytes: u64) -> Result<Option<QueueLimits>> {
+    /// How much is queued, if it is too much with these as well. It is added up only when it may be too much: what
+    /// is noted otherwise is never too little.
+    fn queue_is_full(&mut self, limits: QueueLimits, tasks: u64, bytes: u64) -> Result<Option<QueueLimits>> {
+        let fits = |queued: &QueueLimits| {
+            queued.tasks.saturating_add(tasks) <= limits.tasks
+                && queued.bytes.saturating_add(bytes) <= limits.bytes
+        };
+        let queued = match self.queued_at_most.filter(fits) {
+            Some(queued) => queued,
+            None => self.queued()?,
+        };
+        let is_full = !fits(&queued);
+        let (more_tasks, more_bytes) = if is_full { (0, 0) } else { (tasks, bytes) };
+        self.queued_at_most =
+            Some(QueueLimits { tasks: queued.tasks + more_tasks, bytes: queued.bytes + more_bytes });
+        Ok(Some(queued).filter(|_| is_full))
+    }
+
+    fn queued(&self) -> Result<QueueLimits> {
         let sql =
             "SELECT coalesce(sum(total - succeeded - failed - cancelled), 0), coalesce(sum(input_bytes), 0)
                    FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')";
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(QueueLimits { tasks: rows::u64(row, 0)?, bytes: rows::u64(row, 1)? })
-        };
-        let queued = self.conn.prepare_cached(sql)?.query_row([], read)?;
-        let fits = queued.tasks + tasks <= limits.tasks && queued.bytes + bytes <= limits.bytes;
-        Ok(Some(queued).filter(|_| !fits))
+        self.conn
+            .prepare_cached(sql)?
+            .query_row([], |row| Ok(QueueLimits { tasks: rows::u64(row, 0)?, bytes: rows::u64(row, 1)? }))
     }
 
     /// Leaves nothing of a job that is not accepted.

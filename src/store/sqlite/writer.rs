@@ -15,7 +15,7 @@ use super::space::Space;
 use super::submit::SegmentCache;
 use crate::model::{Epoch, JobId};
 use crate::store::watch::Watches;
-use crate::store::{StoreError, StoreResult};
+use crate::store::{QueueLimits, StoreError, StoreResult};
 
 /// Under load, writes without haste share a commit every so often.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
@@ -61,6 +61,8 @@ pub(super) struct Writer {
     /// The number of the last lease given in this epoch.
     pub(super) last_lease: u64,
     pub(super) space: Space,
+    /// No more than this is queued, if that is known.
+    pub(super) queued_at_most: Option<QueueLimits>,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
     watches: Watches,
@@ -78,7 +80,20 @@ pub(super) struct WriterHandle {
 impl Writer {
     pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches, space: Space) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
-        Self { conn, epoch, node, segments, changed, garbage: true, last_lease, space, hurry: false, watches }
+        let (garbage, queued_at_most, hurry) = (true, None, false);
+        Self {
+            conn,
+            epoch,
+            node,
+            segments,
+            changed,
+            garbage,
+            last_lease,
+            space,
+            queued_at_most,
+            hurry,
+            watches,
+        }
     }
 
     pub(super) fn start(self) -> WriterHandle {
