@@ -7,7 +7,8 @@ CREATE TABLE node (
 );
 INSERT INTO node (only_row, epoch) VALUES (1, 0);
 
--- An open job takes more inputs, and does not end when it has none left.
+-- An open job takes more inputs, and does not end when it has none left: 1 until someone closes it, 2 while a
+-- connection brings them.
 -- Two states are hidden from clients: 'staging' (its inputs still arrive) and 'deleted' (its rows are being removed).
 CREATE TABLE jobs (
     id BLOB PRIMARY KEY,
@@ -36,6 +37,7 @@ CREATE TABLE jobs (
     freed_through INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX jobs_runnable ON jobs (priority DESC, id) WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_streamed ON jobs (id) WHERE is_open = 2;
 CREATE INDEX jobs_hidden ON jobs (id) WHERE state IN ('staging', 'deleted');
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_by_function ON jobs (function, id);

@@ -2,8 +2,25 @@
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::header::ACCEPT;
-use reqwest::{Method, RequestBuilder};
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
+
+/// Which server a command talks to.
+#[derive(Args, Debug)]
+pub(super) struct ServerArgument {
+    /// The server
+    #[arg(long, value_name = "URL", env = "GRISTMILL_SERVER", default_value = "http://127.0.0.1:8080")]
+    server: String,
+}
+
+impl ServerArgument {
+    /// A client of it.
+    pub(super) fn client(&self) -> Result<Client> {
+        let base = self.server.trim_end_matches('/');
+        Client::new(if base.contains("://") { base.to_owned() } else { format!("http://{base}") })
+    }
+}
 
 /// A connection to one server.
 #[derive(Clone, Debug)]
@@ -31,21 +48,30 @@ impl Client {
         self.send(Method::PATCH, path, |request| request.json(body)).await
     }
 
+    /// A request to be given to [`Self::sent`].
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    /// The answer to a request; a problem is an error.
+    pub(super) async fn sent(&self, request: RequestBuilder) -> Result<Response> {
+        let response = request.send().await.with_context(|| format!("asking {}", self.base))?;
+        let status = response.status();
+        if !status.is_success() {
+            let problem: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+            bail!("{status}: {}", problem["detail"].as_str().unwrap_or("no detail"));
+        }
+        Ok(response)
+    }
+
     async fn send(
         &self,
         method: Method,
         path: &str,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Value> {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        let request = fill(request.header(ACCEPT, "application/json"));
-        let response = request.send().await.with_context(|| format!("asking {}", self.base))?;
-        let status = response.status();
-        let body = response.bytes().await?;
-        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
-        if !status.is_success() {
-            bail!("{status}: {}", body["detail"].as_str().unwrap_or("no detail"));
-        }
-        Ok(body)
+        let request = self.request(method, path).header(ACCEPT, "application/json");
+        let body = self.sent(fill(request)).await?.bytes().await?;
+        Ok(if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? })
     }
 }

@@ -4,6 +4,7 @@ mod backup;
 mod check_worker;
 mod client;
 mod demo;
+mod map;
 mod serve;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// Read the settings as `serve` would, and say what is wrong with them
     CheckConfig(Box<serve::Arguments>),
+    /// Map a function over the lines of standard input, on a running server: `Pool.map` as a filter
+    Map(map::Arguments),
     /// Write a consistent copy of all jobs and results, while a server may be at work
     Backup(Box<backup::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
@@ -35,17 +38,22 @@ enum Command {
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(*arguments),
-        Command::CheckConfig(arguments) => serve::check(&arguments),
-        Command::Backup(arguments) => backup::run(&arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::CheckWorker(arguments) => check_worker::run(arguments),
+        Command::Serve(arguments) => serve::run(*arguments).map(done),
+        Command::CheckConfig(arguments) => serve::check(&arguments).map(done),
+        Command::Map(arguments) => map::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments).map(done),
+        Command::Demo(arguments) => demo::run(&arguments).map(done),
+        Command::CheckWorker(arguments) => check_worker::run(arguments).map(done),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("gristmill: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

@@ -36,7 +36,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     }
 }
 
-fn unsupported(detail: String) -> Problem {
+pub(super) fn unsupported(detail: String) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported-media-type",
@@ -60,7 +60,7 @@ pub(super) async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem>
     Ok(whole.into())
 }
 
-fn cut(error: &axum::Error) -> Problem {
+pub(super) fn cut(error: &axum::Error) -> Problem {
     Problem::bad_request(format!("the body ended before its end: {error}"))
 }
 
@@ -72,25 +72,67 @@ pub(super) async fn read_ndjson(
     key: &mut KeyedBody,
 ) -> Result<(SegmentBuilder, Staging), Problem> {
     let (mut inputs, mut staging) = (SegmentBuilder::default(), Staging::new(edge.clone(), id));
-    let mut splitter = LineSplitter::new(edge.limits.max_input_bytes);
-    let (mut line_number, mut pieces) = (0, body.into_data_stream());
-    let schema = input_schema(edge, function);
-    let mut take = |line: &[u8], inputs: &mut SegmentBuilder| {
-        line_number += 1;
-        take_line(line, line_number, schema.as_ref(), inputs)
-    };
+    let (mut lines, mut pieces) = (InputLines::new(edge, function), body.into_data_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| cut(&error))?;
         key.update(&piece);
-        splitter.feed(&piece, |line| take(line, &mut inputs)).map_err(BadLine::into_problem)?;
+        lines.feed(&piece, &mut inputs)?;
         if let Some(surplus) = inputs.take_surplus() {
             staging.stage(surplus).await?;
         }
     }
-    if let Some(last) = splitter.finish() {
-        take(&last, &mut inputs).map_err(BadLine::into_problem)?;
-    }
+    lines.finish(&mut inputs)?;
     Ok((inputs, staging))
+}
+
+/// Takes the inputs out of the pieces of an NDJSON body.
+pub(super) struct InputLines {
+    splitter: LineSplitter,
+    checks: LineChecks,
+}
+
+/// What each line is checked against, and how many there were.
+struct LineChecks {
+    schema: Option<Schema>,
+    lines: usize,
+    inputs: u64,
+}
+
+impl InputLines {
+    pub(super) fn new(edge: &Edge, function: &str) -> Self {
+        let checks = LineChecks { schema: input_schema(edge, function), lines: 0, inputs: 0 };
+        Self { splitter: LineSplitter::new(edge.limits.max_input_bytes), checks }
+    }
+
+    /// Takes the inputs of the lines that end in this piece; those before a line that is none are taken.
+    pub(super) fn feed(&mut self, piece: &[u8], inputs: &mut SegmentBuilder) -> Result<(), Problem> {
+        let Self { splitter, checks } = self;
+        splitter.feed(piece, |line| checks.take(line, inputs)).map_err(BadLine::into_problem)
+    }
+
+    /// Takes the input of the last line, if it has no end.
+    pub(super) fn finish(&mut self, inputs: &mut SegmentBuilder) -> Result<(), Problem> {
+        let last = self.splitter.finish();
+        last.map_or(Ok(()), |line| self.checks.take(&line, inputs).map_err(BadLine::into_problem))
+    }
+}
+
+impl LineChecks {
+    /// Blank lines, such as one at the end, are no inputs.
+    fn take(&mut self, line: &[u8], inputs: &mut SegmentBuilder) -> Result<(), BadLine> {
+        self.lines += 1;
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return Ok(());
+        }
+        json::check(line).map_err(|error| BadLine::Json(self.lines, error))?;
+        if let Some(schema) = &self.schema {
+            fit(schema, self.inputs, line).map_err(BadLine::Unfit)?;
+        }
+        self.inputs += 1;
+        inputs.push(line);
+        Ok(())
+    }
 }
 
 /// Sees that the inputs of a JSON body are what they may be.
@@ -150,21 +192,4 @@ impl BadLine {
             }
         }
     }
-}
-
-/// Blank lines, such as one at the end, are no inputs.
-fn take_line(
-    line: &[u8],
-    number: usize,
-    schema: Option<&Schema>,
-    inputs: &mut SegmentBuilder,
-) -> Result<(), BadLine> {
-    let line = line.trim_ascii();
-    if line.is_empty() {
-        return Ok(());
-    }
-    json::check(line).map_err(|error| BadLine::Json(number, error))?;
-    schema.map_or(Ok(()), |schema| fit(schema, inputs.total(), line)).map_err(BadLine::Unfit)?;
-    inputs.push(line);
-    Ok(())
 }

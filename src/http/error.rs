@@ -1,11 +1,12 @@
 //! Errors as RFC 9457 problems: what was wrong, and what would be right.
 
 use std::any::Any;
+use std::fmt;
 
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::model::Limits;
@@ -127,21 +128,32 @@ impl From<crate::supervisor::Ended> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Body {
+        struct Body<'a> {
             r#type: String,
             title: &'static str,
             status: u16,
-            detail: String,
+            detail: &'a str,
             #[serde(flatten)]
-            extra: Map<String, Value>,
+            extra: &'a Map<String, Value>,
         }
         let Self { status, kind, title, detail, extra, .. } = self;
         let r#type = format!("urn:gristmill:problem:{kind}");
-        let body = Body { r#type, title, status: status.as_u16(), detail, extra };
-        let mut response = (status, Json(body)).into_response();
+        Body { r#type, title, status: status.as_u16(), detail, extra }.serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {

@@ -46,6 +46,11 @@ impl SegmentBuilder {
         self.total
     }
 
+    /// Their size so far, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.sealed_bytes + self.lines.len()
+    }
+
     /// All of them, if none was taken as surplus.
     pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let sealed = self.sealed.iter().flat_map(|segment| lines(&segment.lines));

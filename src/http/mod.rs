@@ -12,6 +12,7 @@ mod inputs;
 mod jobs;
 mod linger;
 mod logs;
+mod map;
 mod options;
 mod pool;
 mod query;
@@ -126,6 +127,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/results", get(results::results).delete(results::free))
         .route("/v1/jobs/{id}/logs", get(logs::logs))
+        .route("/v1/map/{function}", post(map::map).put(map::map))
         .route("/v1/pool", get(pool::status).patch(pool::resize))
         .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))
         .route("/v1/functions", get(pool::functions))

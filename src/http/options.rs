@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use axum::extract::Query;
 use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 
@@ -69,15 +70,22 @@ impl Time {
 
 /// The options of a query string; `label=team=x` may be given more than once.
 pub(super) fn query_options(text: &str) -> Result<Options<'static>, Problem> {
+    pairs_options(query_pairs(text)?)
+}
+
+/// The keys and values of a query string.
+pub(super) fn query_pairs(text: &str) -> Result<Vec<(String, String)>, Problem> {
+    let uri = format!("/?{text}").parse::<Uri>().map_err(|error| Problem::bad_request(error.to_string()))?;
+    let pairs = Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.to_string()))?;
+    Ok(pairs.0)
+}
+
+/// The options of these keys and values.
+pub(super) fn pairs_options(pairs: Vec<(String, String)>) -> Result<Options<'static>, Problem> {
     let wrong = |key: &str, value: &str, want: &str| {
         Problem::bad_request(format!("{key} is {value:?} in the query; it can be {want}"))
     };
     let mut options = Options::default();
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(
-        &format!("/?{text}").parse::<Uri>().map_err(|error| Problem::bad_request(error.to_string()))?,
-    )
-    .map(|axum::extract::Query(pairs)| pairs)
-    .map_err(|error| Problem::bad_request(error.to_string()))?;
     let mut seen = BTreeSet::new();
     for (key, value) in pairs {
         let once = if key == "label" {

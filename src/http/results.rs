@@ -26,7 +26,7 @@ const PIECE_BYTES: usize = 1 << 16;
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum OrderParam {
+pub(super) enum OrderParam {
     #[default]
     Completion,
     Input,
@@ -34,10 +34,28 @@ enum OrderParam {
 
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum FieldsParam {
+pub(super) enum FieldsParam {
     #[default]
     All,
     Output,
+}
+
+impl From<OrderParam> for Order {
+    fn from(order: OrderParam) -> Self {
+        match order {
+            OrderParam::Completion => Self::Completion,
+            OrderParam::Input => Self::Input,
+        }
+    }
+}
+
+impl From<FieldsParam> for Fields {
+    fn from(fields: FieldsParam) -> Self {
+        match fields {
+            FieldsParam::All => Self::All,
+            FieldsParam::Output => Self::Output,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -55,7 +73,7 @@ pub(super) struct ResultParams {
 }
 
 /// A reader's place in a job's results.
-struct Cursor {
+pub(super) struct Cursor {
     edge: Edge,
     job: JobId,
     order: Order,
@@ -77,14 +95,7 @@ pub(super) async fn results(
     if edge.store.job(job).await?.is_none() {
         return Err(Problem::unknown_job(&id));
     }
-    let order = match params.order {
-        OrderParam::Completion => Order::Completion,
-        OrderParam::Input => Order::Input,
-    };
-    let fields = match params.fields {
-        FieldsParam::All => Fields::All,
-        FieldsParam::Output => Fields::Output,
-    };
+    let (order, fields) = (params.order.into(), params.fields.into());
     let freed = edge.store.freed_through(job).await?;
     if freed > 0 && (order == Order::Input || params.after < freed) {
         return Err(Problem::results_freed(freed));
@@ -138,8 +149,13 @@ pub(super) async fn first_page(edge: &Edge, job: &Job) -> Result<String, Problem
 }
 
 impl Cursor {
-    fn new(edge: Edge, job: JobId, order: Order, fields: Fields, after: u64, left: u64) -> Self {
+    pub(super) fn new(edge: Edge, job: JobId, order: Order, fields: Fields, after: u64, left: u64) -> Self {
         Self { edge, job, order, fields, after, left, read: VecDeque::new(), rendering: None }
+    }
+
+    /// How many results it has given.
+    pub(super) fn given(&self) -> u64 {
+        self.after
     }
 
     /// The next lines; none if there are none yet.
@@ -211,7 +227,7 @@ impl Cursor {
     }
 
     /// The next lines; `None` at the end. Where the job is followed, waits for more until it has ended.
-    async fn next_or_end(&mut self, mut watch: Option<&mut JobWatch>) -> Result<Option<Vec<u8>>, Problem> {
+    pub(super) async fn next_or_end(&mut self, mut watch: Option<&mut JobWatch>) -> Result<Option<Vec<u8>>, Problem> {
         loop {
             // Asked before the results are read, so that the last of them are not missed.
             let ended = watch.is_none() || self.has_ended().await?;

@@ -17,7 +17,7 @@ use super::query::Named;
 use super::{Edge, Problem, jobs, query};
 use crate::model::{JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
-use crate::store::{Appended, IdempotencyKey, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted};
+use crate::store::{Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted};
 
 pub(super) async fn submit(
     State(edge): State<Edge>,
@@ -30,26 +30,26 @@ pub(super) async fn submit(
     }
     let id = JobId(uuid::Uuid::now_v7());
     let mut key = KeyedBody::new(&headers, &uri)?;
-    let (spec, open, inputs, staging) = match media_type(&headers)? {
+    let (spec, intake, inputs, staging) = match media_type(&headers)? {
         MediaType::Json => {
             if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
                 let detail =
                     format!("the query is {query:?}; with a JSON body the options stand in the body");
                 return Err(Problem::bad_request(detail));
             }
-            let (spec, open, inputs) = read_json(&edge, body, &mut key).await?;
-            (spec, open, inputs, Staging::new(edge.clone(), id))
+            let (spec, intake, inputs) = read_json(&edge, body, &mut key).await?;
+            (spec, intake, inputs, Staging::new(edge.clone(), id))
         }
         MediaType::Ndjson => {
             let options = query_options(uri.query().unwrap_or(""))?;
-            let open = options.open;
+            let intake = intake(options.open);
             let spec = check(&edge, options)?;
             let (inputs, staging) = read_ndjson(&edge, id, &spec.function, body, &mut key).await?;
-            (spec, open, inputs, staging)
+            (spec, intake, inputs, staging)
         }
     };
     let wait = query::prefer_wait(&headers);
-    match accept(&edge, id, (spec, open), inputs, staging, key.finish()).await? {
+    match accept(&edge, id, (spec, intake), inputs, staging, key.finish()).await? {
         Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
         Submitted::Same(job) => {
             let mut response = jobs::accepted(&edge, job, wait).await?;
@@ -63,10 +63,10 @@ pub(super) async fn submit(
 }
 
 /// Accepts the job in a task of its own, so that a client that goes away leaves nothing half done.
-async fn accept(
+pub(super) async fn accept(
     edge: &Edge,
     id: JobId,
-    (spec, open): (JobSpec, bool),
+    (spec, intake): (JobSpec, Intake),
     inputs: SegmentBuilder,
     staging: Staging,
     key: Option<IdempotencyKey>,
@@ -75,7 +75,7 @@ async fn accept(
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let job = NewJob { id, spec, total, open, key, limits: queue_limits(&edge) };
+        let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge) };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
             tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
@@ -89,7 +89,11 @@ async fn accept(
     accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
 }
 
-fn queue_limits(edge: &Edge) -> QueueLimits {
+fn intake(open: bool) -> Intake {
+    if open { Intake::Open } else { Intake::Closed }
+}
+
+pub(super) fn queue_limits(edge: &Edge) -> QueueLimits {
     QueueLimits { tasks: edge.limits.max_queued_tasks, bytes: edge.limits.max_queued_bytes }
 }
 
@@ -152,7 +156,7 @@ async fn read_json(
     edge: &Edge,
     body: Body,
     key: &mut KeyedBody,
-) -> Result<(JobSpec, bool, SegmentBuilder), Problem> {
+) -> Result<(JobSpec, Intake, SegmentBuilder), Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Request<'a> {
@@ -196,8 +200,8 @@ async fn read_json(
         retry_backoff: request.retry_backoff.map(Time::into_text),
         lock: request.lock.map(LockParam::into_lock),
     };
-    let open = options.open;
+    let intake = intake(options.open);
     let (spec, inputs) = (check(edge, options)?, request.inputs.unwrap_or_default().0);
     fit_all(edge, &spec.function, &inputs)?;
-    Ok((spec, open, inputs))
+    Ok((spec, intake, inputs))
 }

@@ -142,7 +142,7 @@ impl Entry {
             id: new.id,
             spec: new.spec,
             state: JobState::Queued,
-            open: new.open,
+            open: new.intake.is_open(),
             tally: Tally { total: new.total, ..Tally::default() },
             created_at: now,
             started_at: None,

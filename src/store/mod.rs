@@ -47,11 +47,29 @@ pub struct NewJob {
     /// How many inputs there are, staged ones and those of the last segments.
     pub total: u64,
     /// Whether it takes more inputs later.
-    pub open: bool,
+    pub intake: Intake,
     /// What makes a repetition of it known as one.
     pub key: Option<IdempotencyKey>,
     /// How much may be queued with it.
     pub limits: QueueLimits,
+}
+
+/// Whether a job takes more inputs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Intake {
+    /// It has all that it will have.
+    Closed,
+    /// It is open until someone closes it.
+    Open,
+    /// It is open while a connection of this node brings more; after a restart it is closed, as none does.
+    Streamed,
+}
+
+impl Intake {
+    /// Whether it takes more.
+    pub fn is_open(self) -> bool {
+        self != Self::Closed
+    }
 }
 
 /// More inputs for an open job.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
 use gristmill::store::{
-    Appended, Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order,
+    Intake, Appended, Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order,
     QueueLimits, Requeue, Retention, Retried, Submitted,
 };
 
@@ -236,7 +236,7 @@ async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
         let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
         let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
         let id = Bench::new_id();
-        let job = NewJob { id, spec, total: 1, open: false, key: None, limits: ENOUGH };
+        let job = NewJob { id, spec, total: 1, intake: Intake::Closed, key: None, limits: ENOUGH };
         bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
         ids.push(id);
     }
@@ -395,7 +395,7 @@ async fn a_key_names_one_job_for_good(mut bench: Bench) {
         id: Bench::new_id(),
         spec: spec(options()),
         total: 2,
-        open: false,
+        intake: Intake::Closed,
         key: Some(key(fingerprint)),
         limits: ENOUGH,
     };
@@ -443,7 +443,7 @@ async fn a_full_queue_takes_no_more_and_keeps_nothing_of_it(bench: Bench) {
     let id = bench.submit(10).await;
     let submit = async |limits, total: u64| {
         let key = Some(IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
-        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, open: false, key, limits };
+        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, intake: Intake::Closed, key, limits };
         let (staged, last) = (segment(0, &inputs(1)), segment(1, &inputs(total)[1..]));
         bench.store().stage(job.id, vec![staged]).await.unwrap();
         bench.store().submit(job, vec![last], bench.now()).await.unwrap()
@@ -491,7 +491,7 @@ async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
 
 async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
     let id = Bench::new_id();
-    let new = NewJob { id, spec: spec(options()), total: 2, open: true, key: None, limits: ENOUGH };
+    let new = NewJob { id, spec: spec(options()), total: 2, intake: Intake::Open, key: None, limits: ENOUGH };
     bench.store().submit(new, vec![segment(0, &inputs(2))], bench.now()).await.unwrap();
     bench.run_out(id).await;
     assert_eq!((bench.state(id).await, bench.job(id).await.open), (JobState::Running, true));
@@ -529,7 +529,7 @@ async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
         Appended::Unknown
     );
     let empty = Bench::new_id();
-    let new = NewJob { id: empty, spec: spec(options()), total: 0, open: true, key: None, limits: ENOUGH };
+    let new = NewJob { id: empty, spec: spec(options()), total: 0, intake: Intake::Open, key: None, limits: ENOUGH };
     bench.store().submit(new, Vec::new(), bench.now()).await.unwrap();
     assert_eq!(bench.state(empty).await, JobState::Queued);
     assert_eq!(bench.store().close(empty, bench.now()).await.unwrap().unwrap().state, JobState::Succeeded);

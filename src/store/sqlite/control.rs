@@ -33,6 +33,7 @@ pub(super) fn begin_epoch(conn: &mut Connection, now: Timestamp) -> Result<Epoch
     let epoch = transaction.query_row("SELECT epoch FROM node", [], |row| rows::u64(row, 0))?;
     transaction.commit()?;
     finish_cancels(conn, now)?;
+    close_streams(conn, now)?;
     Ok(Epoch(epoch))
 }
 
@@ -49,6 +50,25 @@ fn finish_cancels(conn: &Connection, now: Timestamp) -> Result<()> {
         cancel_unleased(&transaction, job, &mut progress)?;
         progress.state = progress.tally.final_state(progress.on_error);
         rows::save(&transaction, job, &progress, Some(now))?;
+    }
+    transaction.commit()
+}
+
+/// Jobs whose inputs came over a connection get no more, as it is gone.
+fn close_streams(conn: &Connection, now: Timestamp) -> Result<()> {
+    let transaction = conn.unchecked_transaction()?;
+    let sql = "UPDATE jobs SET is_open = 0 WHERE is_open = 2 RETURNING id, state";
+    let mut update = transaction.prepare(sql)?;
+    let closed = update.query_map([], |row| Ok((rows::job_id(row, 0)?, rows::state(row, 1)?)))?;
+    let closed: Vec<(JobId, JobState)> = closed.collect::<Result<_>>()?;
+    drop(update);
+    for (job, _) in closed.into_iter().filter(|(_, state)| !state.is_final()) {
+        let mut progress =
+            transaction.prepare_cached(Progress::SELECT)?.query_row([job.as_bytes()], Progress::read)?;
+        if progress.is_complete() {
+            progress.state = progress.tally.final_state(progress.on_error);
+            rows::save(&transaction, job, &progress, Some(now))?;
+        }
     }
     transaction.commit()
 }

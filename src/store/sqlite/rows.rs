@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Tally, Timestamp};
+use crate::store::Intake;
 
 /// What a write must know of its job.
 #[derive(Debug)]
@@ -51,6 +52,15 @@ impl Progress {
             task_times: histogram(row, 9)?,
             is_open: row.get(10)?,
         })
+    }
+}
+
+/// How the column `is_open` says it.
+pub(super) fn intake(intake: Intake) -> i64 {
+    match intake {
+        Intake::Closed => 0,
+        Intake::Open => 1,
+        Intake::Streamed => 2,
     }
 }
 

@@ -45,7 +45,7 @@ impl Writer {
         }
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
         let tally = Tally { total: job.total, ..Tally::default() };
-        let is_over = job.total == 0 && !job.open;
+        let is_over = job.total == 0 && !job.intake.is_open();
         let state = if is_over { tally.final_state(OnError::Continue) } else { JobState::Queued };
         let sql = "INSERT OR REPLACE INTO jobs
                    (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes, is_open)
@@ -64,13 +64,13 @@ impl Writer {
             now.0,
             finished_at.map(|at| at.0),
             input_bytes as i64,
-            job.open,
+            rows::intake(job.intake),
         ])?;
         Ok(Submitted::New(Job {
             id: job.id,
             spec: job.spec,
             state,
-            open: job.open,
+            open: job.intake.is_open(),
             tally,
             created_at: now,
             started_at: None,

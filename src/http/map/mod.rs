@@ -1,0 +1,159 @@
+//! `POST /v1/map/{function}`: inputs go up and results come down at the same time, with a durable job between them.
+//!
+//! One append to the job is under way at a time, and what arrives meanwhile goes with the next: a trickle is answered
+//! line by line, a flood goes in large segments, and no timer decides which it is. The upload waits while its reader
+//! is too far behind.
+
+mod upload;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use tokio::sync::{oneshot, watch};
+
+use super::bodies::{MediaType, media_type, unsupported};
+use super::inputs::{SegmentBuilder, Staging};
+use super::options::{check, pairs_options, query_pairs};
+use super::query::Named;
+use super::render::Fields;
+use super::results::{Cursor, FieldsParam, OrderParam};
+use super::submit::accept;
+use super::{Edge, Problem};
+use crate::model::JobId;
+use crate::store::{Intake, JobWatch, Order, Submitted};
+use upload::Upload;
+
+const JOB: HeaderName = HeaderName::from_static("gristmill-job");
+
+pub(super) async fn map(
+    State(edge): State<Edge>,
+    Named(function): Named,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    if *edge.draining.borrow() {
+        return Err(Problem::shutting_down());
+    }
+    must_be_lines(&headers)?;
+    let (spec, order, fields) = read_query(&edge, function, uri.query().unwrap_or(""))?;
+    let id = JobId(uuid::Uuid::now_v7());
+    let (read, progress) = watch::channel(0);
+    let mut upload = Upload::new(edge.clone(), id, &spec.function, body, progress);
+    // A client that asked for leave to send gets it before the head of the answer.
+    upload.invite().await;
+    let staging = Staging::new(edge.clone(), id);
+    match accept(&edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None).await? {
+        Submitted::QueueFull(queued) => return Err(Problem::queue_full(&queued, &edge.limits)),
+        Submitted::New(_) | Submitted::Same(_) | Submitted::Gone(_) | Submitted::Other => {}
+    }
+    let (end, ended) = oneshot::channel();
+    // A reader that has gone does not want to know.
+    tokio::spawn(async move { drop(end.send(upload.run().await)) });
+    let watch = edge.store.watch(id);
+    let cursor = Cursor::new(edge, id, order, fields, 0, u64::MAX);
+    let answer = Answer { cursor, watch, read, ended };
+    let location = format!("/v1/jobs/{id}");
+    let head =
+        [(header::CONTENT_TYPE, "application/x-ndjson".into()), (header::LOCATION, location), (JOB, id.to_string())];
+    Ok((head, answer.stream()).into_response())
+}
+
+/// A body without a content type is taken for NDJSON, as `curl -T -` sends none.
+fn must_be_lines(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key("idempotency-key") {
+        let detail = "a map has no Idempotency-Key: a reader that was cut off goes on at its job's results with after=";
+        return Err(Problem::bad_request(detail));
+    }
+    if headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING) {
+        if let MediaType::Json = media_type(headers)? {
+            return Err(unsupported(
+                "the content type is application/json; a map takes application/x-ndjson, one input a line".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_query(
+    edge: &Edge,
+    function: String,
+    query: &str,
+) -> Result<(crate::model::JobSpec, Order, Fields), Problem> {
+    let (mut order, mut fields, mut rest) = (OrderParam::Input, FieldsParam::All, Vec::new());
+    for (key, value) in query_pairs(query)? {
+        let wrong = |want| Problem::bad_request(format!("{key} is {value:?} in the query; it can be {want}"));
+        match (key.as_str(), value.as_str()) {
+            ("order", "input") => order = OrderParam::Input,
+            ("order", "completion") => order = OrderParam::Completion,
+            ("order", _) => return Err(wrong("input or completion")),
+            ("fields", "all") => fields = FieldsParam::All,
+            ("fields", "output") => fields = FieldsParam::Output,
+            ("fields", _) => return Err(wrong("all or output")),
+            ("function", _) => return Err(wrong("left out: the path names the function")),
+            ("open", _) => return Err(wrong("left out: the job is open as long as inputs come")),
+            _ => rest.push((key, value)),
+        }
+    }
+    let mut options = pairs_options(rest)?;
+    options.function = Some(function.into());
+    Ok((check(edge, options)?, order.into(), fields.into()))
+}
+
+/// What goes down: the results, and how the upload ended if not well.
+struct Answer {
+    cursor: Cursor,
+    watch: JobWatch,
+    /// Tells the upload how far the reader is; its end, that the reader has gone.
+    read: watch::Sender<u64>,
+    ended: oneshot::Receiver<Result<(), Problem>>,
+}
+
+/// What is left to be said.
+enum Rest {
+    Results(Answer),
+    Cut,
+}
+
+impl Answer {
+    fn stream(self) -> Body {
+        Body::from_stream(stream::unfold(Some(Rest::Results(self)), |rest| async {
+            match rest? {
+                Rest::Results(answer) => answer.next().await,
+                Rest::Cut => {
+                    // The connection sends what it has before it asks again.
+                    tokio::task::yield_now().await;
+                    Some((Err(cut()), None))
+                }
+            }
+        }))
+    }
+
+    async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Option<Rest>)> {
+        match self.cursor.next_or_end(Some(&mut self.watch)).await {
+            Ok(Some(lines)) => {
+                self.read.send_replace(self.cursor.given());
+                Some((Ok(lines.into()), Some(Rest::Results(self))))
+            }
+            Ok(None) => match self.ended.await {
+                Ok(Ok(())) => None,
+                // The head is gone already: the last line says what is wrong, and the cut that it does.
+                Ok(Err(problem)) => Some((Ok(line(&problem)), Some(Rest::Cut))),
+                Err(_) => Some((Err(cut()), None)),
+            },
+            Err(problem) => Some((Ok(line(&problem)), Some(Rest::Cut))),
+        }
+    }
+}
+
+fn line(problem: &Problem) -> Bytes {
+    let mut line = serde_json::to_vec(problem).expect("a problem always serialises");
+    line.push(b'\n');
+    line.into()
+}
+
+fn cut() -> std::io::Error {
+    std::io::Error::other("the map has not come to its end")
+}
