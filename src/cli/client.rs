@@ -1,8 +1,8 @@
 //! A client of the HTTP API, as small as the command line needs.
 
 use anyhow::{Context as _, Result, bail};
-use reqwest::header::ACCEPT;
 use clap::Args;
+use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 

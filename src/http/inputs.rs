@@ -14,8 +14,9 @@ use crate::protocol::json;
 const STAGE_BYTES: usize = 4 << 20;
 
 /// Makes segments of inputs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SegmentBuilder {
+    most_lines: usize,
     sealed: Vec<InputSegment>,
     sealed_bytes: usize,
     lines: Vec<u8>,
@@ -24,14 +25,27 @@ pub(super) struct SegmentBuilder {
     longest: usize,
 }
 
+impl Default for SegmentBuilder {
+    fn default() -> Self {
+        Self::of_at_most(SEGMENT_LINES)
+    }
+}
+
 impl SegmentBuilder {
+    /// A builder of segments of so many lines at most.
+    pub(super) fn of_at_most(lines: usize) -> Self {
+        let most_lines = lines.clamp(1, SEGMENT_LINES);
+        let (sealed, lines) = (Vec::new(), Vec::new());
+        Self { most_lines, sealed, sealed_bytes: 0, lines, count: 0, total: 0, longest: 0 }
+    }
+
     /// Appends a valid JSON value.
     pub(super) fn push(&mut self, value: &[u8]) {
         json::push_line(&mut self.lines, value);
         self.longest = self.longest.max(value.len());
         self.count += 1;
         self.total += 1;
-        if self.lines.len() >= SEGMENT_BYTES || self.count as usize >= SEGMENT_LINES {
+        if self.lines.len() >= SEGMENT_BYTES || self.count as usize >= self.most_lines {
             self.seal();
         }
     }

@@ -227,7 +227,10 @@ impl Cursor {
     }
 
     /// The next lines; `None` at the end. Where the job is followed, waits for more until it has ended.
-    pub(super) async fn next_or_end(&mut self, mut watch: Option<&mut JobWatch>) -> Result<Option<Vec<u8>>, Problem> {
+    pub(super) async fn next_or_end(
+        &mut self,
+        mut watch: Option<&mut JobWatch>,
+    ) -> Result<Option<Vec<u8>>, Problem> {
         loop {
             // Asked before the results are read, so that the last of them are not missed.
             let ended = watch.is_none() || self.has_ended().await?;

@@ -17,7 +17,9 @@ use super::query::Named;
 use super::{Edge, Problem, jobs, query};
 use crate::model::{JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
-use crate::store::{Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted};
+use crate::store::{
+    Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted,
+};
 
 pub(super) async fn submit(
     State(edge): State<Edge>,

@@ -17,7 +17,11 @@ pub(crate) struct Job<'s> {
 impl<'s> Job<'s> {
     /// The job that an answer speaks of.
     pub(crate) fn of(server: &'s Server, answer: &Answer) -> Self {
-        Self { server, id: answer.json()["id"].as_str().unwrap().to_owned() }
+        Self::with_id(server, answer.json()["id"].as_str().unwrap())
+    }
+
+    pub(crate) fn with_id(server: &'s Server, id: &str) -> Self {
+        Self { server, id: id.to_owned() }
     }
 
     pub(crate) fn path(&self) -> String {

@@ -9,8 +9,8 @@ use gristmill::model::segment::{ResultBody, Used};
 use gristmill::model::{InputSegment, Job, JobId, LeaseId, ResultSegment, Timestamp};
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::{
-    Intake, Chunk, Claim, Claimed, Completion, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retried,
-    RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
+    Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 
 use crate::bugs::Bug;

@@ -12,7 +12,7 @@ use gristmill::model::{
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
 use gristmill::store::{
-    Intake, Chunk, Claim, Claimed, Completion, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Store,
+    Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Store,
     Submitted,
 };
 use tempfile::TempDir;
@@ -132,7 +132,8 @@ impl Bench {
         total: u64,
         options: JobOptions,
     ) -> JobId {
-        let job = NewJob { id, spec: spec(options), total, intake: Intake::Closed, key: None, limits: ENOUGH };
+        let job =
+            NewJob { id, spec: spec(options), total, intake: Intake::Closed, key: None, limits: ENOUGH };
         let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
 use gristmill::store::{
-    Intake, Appended, Deleted, IdempotencyKey, JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order,
+    Appended, Deleted, IdempotencyKey, Intake, JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order,
     QueueLimits, Requeue, Retention, Retried, Submitted,
 };
 
@@ -443,7 +443,8 @@ async fn a_full_queue_takes_no_more_and_keeps_nothing_of_it(bench: Bench) {
     let id = bench.submit(10).await;
     let submit = async |limits, total: u64| {
         let key = Some(IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
-        let job = NewJob { id: Bench::new_id(), spec: spec(options()), total, intake: Intake::Closed, key, limits };
+        let job =
+            NewJob { id: Bench::new_id(), spec: spec(options()), total, intake: Intake::Closed, key, limits };
         let (staged, last) = (segment(0, &inputs(1)), segment(1, &inputs(total)[1..]));
         bench.store().stage(job.id, vec![staged]).await.unwrap();
         bench.store().submit(job, vec![last], bench.now()).await.unwrap()
@@ -529,7 +530,14 @@ async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
         Appended::Unknown
     );
     let empty = Bench::new_id();
-    let new = NewJob { id: empty, spec: spec(options()), total: 0, intake: Intake::Open, key: None, limits: ENOUGH };
+    let new = NewJob {
+        id: empty,
+        spec: spec(options()),
+        total: 0,
+        intake: Intake::Open,
+        key: None,
+        limits: ENOUGH,
+    };
     bench.store().submit(new, Vec::new(), bench.now()).await.unwrap();
     assert_eq!(bench.state(empty).await, JobState::Queued);
     assert_eq!(bench.store().close(empty, bench.now()).await.unwrap().unwrap().state, JobState::Succeeded);

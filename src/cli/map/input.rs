@@ -28,7 +28,8 @@ impl Input {
         let input = Arc::new(Self::default());
         let its = input.clone();
         std::thread::spawn(move || its.read(&pieces));
-        let body = stream::unfold(sent, |mut sent: Receiver<Piece>| async { Some((sent.recv().await?, sent)) });
+        let body =
+            stream::unfold(sent, |mut sent: Receiver<Piece>| async { Some((sent.recv().await?, sent)) });
         (input, Body::wrap_stream(body))
     }
 
@@ -51,7 +52,10 @@ impl Input {
             piece.truncate(length);
             let at_end = outcome.is_ok() && length == 0;
             // Blank lines are no inputs.
-            self.lines.fetch_add(count_inputs(&piece, &mut in_line) + u64::from(at_end && in_line), Ordering::Relaxed);
+            self.lines.fetch_add(
+                count_inputs(&piece, &mut in_line) + u64::from(at_end && in_line),
+                Ordering::Relaxed,
+            );
             if at_end {
                 self.at_end.store(true, Ordering::Release);
                 return;

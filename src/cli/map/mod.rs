@@ -137,7 +137,10 @@ impl Job<'_> {
             if let Some(problem) = output.problem() {
                 bail!("{problem}; the results of the inputs before it have been written");
             }
-            eprintln!("gristmill: the connection was lost ({lost}); going on after {} results", output.lines());
+            eprintln!(
+                "gristmill: the connection was lost ({lost}); going on after {} results",
+                output.lines()
+            );
             response = self.go_on(output).await?;
         }
     }
@@ -171,7 +174,10 @@ impl Job<'_> {
         if failed + cancelled == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("gristmill: {failed} of {taken} tasks failed, {cancelled} were cancelled; job {}", self.path);
+        eprintln!(
+            "gristmill: {failed} of {taken} tasks failed, {cancelled} were cancelled; job {}",
+            self.path
+        );
         for place in output.places_of_null() {
             self.show(*place).await?;
         }

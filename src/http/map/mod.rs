@@ -56,8 +56,11 @@ pub(super) async fn map(
     let cursor = Cursor::new(edge, id, order, fields, 0, u64::MAX);
     let answer = Answer { cursor, watch, read, ended };
     let location = format!("/v1/jobs/{id}");
-    let head =
-        [(header::CONTENT_TYPE, "application/x-ndjson".into()), (header::LOCATION, location), (JOB, id.to_string())];
+    let head = [
+        (header::CONTENT_TYPE, "application/x-ndjson".into()),
+        (header::LOCATION, location),
+        (JOB, id.to_string()),
+    ];
     Ok((head, answer.stream()).into_response())
 }
 
@@ -70,7 +73,8 @@ fn must_be_lines(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING) {
         if let MediaType::Json = media_type(headers)? {
             return Err(unsupported(
-                "the content type is application/json; a map takes application/x-ndjson, one input a line".into(),
+                "the content type is application/json; a map takes application/x-ndjson, one input a line"
+                    .into(),
             ));
         }
     }

@@ -13,7 +13,7 @@ use crate::http::bodies::{InputLines, cut};
 use crate::http::inputs::SegmentBuilder;
 use crate::http::submit::queue_limits;
 use crate::http::{Edge, Problem};
-use crate::model::JobId;
+use crate::model::{InputSegment, JobId};
 use crate::store::{Appended, MoreInputs, RunnableJob};
 
 /// So many bytes of inputs may wait for the append before theirs.
@@ -64,8 +64,14 @@ impl Ahead {
 }
 
 impl Upload {
-    pub(super) fn new(edge: Edge, job: JobId, function: &str, body: Body, read: watch::Receiver<u64>) -> Self {
-        let (lines, waiting) = (InputLines::new(&edge, function), SegmentBuilder::default());
+    pub(super) fn new(
+        edge: Edge,
+        job: JobId,
+        function: &str,
+        body: Body,
+        read: watch::Receiver<u64>,
+    ) -> Self {
+        let (lines, waiting) = (InputLines::new(&edge, function), segments(&edge));
         let (pieces, ahead) = (body.into_data_stream(), Ahead::default());
         Self { edge, job, pieces, first: None, lines, waiting, ahead, read }
     }
@@ -103,6 +109,9 @@ impl Upload {
             if append.is_none() && self.waiting.total() > 0 {
                 append = Some(self.append());
             }
+            if let Some(end) = end.take_if(|_| append.is_none()) {
+                return end;
+            }
             let has_room = self.waiting.bytes() < MOST_WAITING_BYTES && self.ahead.bytes < MOST_AHEAD_BYTES;
             tokio::select! {
                 appended = async { append.as_mut().expect("only then").await }, if append.is_some() => {
@@ -115,9 +124,6 @@ impl Upload {
                     Err(_) => return Err(Problem::bad_request("the reader has gone")),
                 },
                 _ = draining.wait_for(|draining| *draining) => return Err(Problem::shutting_down()),
-            }
-            if let Some(end) = end.take_if(|_| append.is_none() && self.waiting.total() == 0) {
-                return end;
             }
         }
     }
@@ -133,34 +139,56 @@ impl Upload {
 
     /// Appends what waits to the job.
     fn append(&mut self) -> JoinHandle<Result<(), Problem>> {
-        let inputs = std::mem::take(&mut self.waiting);
+        let inputs = std::mem::replace(&mut self.waiting, segments(&self.edge));
         self.ahead.add(inputs.total(), inputs.bytes());
         tokio::spawn(append(self.edge.clone(), self.job, inputs))
     }
 }
 
-/// Appends these inputs to the job when there is room for them in the queue.
+/// A builder of segments each of which fits into an empty queue.
+fn segments(edge: &Edge) -> SegmentBuilder {
+    SegmentBuilder::of_at_most(usize::try_from(edge.limits.max_queued_tasks).unwrap_or(usize::MAX))
+}
+
+/// Appends these inputs to the job as there is room for them in the queue.
 async fn append(edge: Edge, job: JobId, inputs: SegmentBuilder) -> Result<(), Problem> {
-    let limits = queue_limits(&edge);
-    let fit = inputs.total() <= limits.tasks && inputs.bytes() as u64 <= limits.bytes;
-    let (segments, total) = inputs.finish();
-    let mut watch = edge.store.watch(job);
-    loop {
-        let staged = JobId(uuid::Uuid::now_v7());
-        let more = MoreInputs { job, staged, total, key: None, limits };
-        match edge.store.append(more, segments.clone(), (edge.now)()).await? {
+    let mut left = VecDeque::from(inputs.finish().0);
+    let (mut watch, mut at_once) = (edge.store.watch(job), left.len());
+    while !left.is_empty() {
+        at_once = at_once.min(left.len());
+        match append_once(&edge, job, left.range(..at_once)).await? {
             Appended::Yes(known, unclaimed) => {
-                let spec = known.spec;
-                edge.supervisor.submitted(RunnableJob { id: job, spec, unclaimed }).await;
-                return Ok(());
+                edge.supervisor.submitted(RunnableJob { id: job, spec: known.spec, unclaimed }).await;
+                left.drain(..at_once);
             }
-            Appended::QueueFull(_) if fit => {
+            Appended::QueueFull(_) if at_once > 1 => at_once = 1,
+            Appended::QueueFull(queued) if queued.tasks == 0 => {
+                return Err(Problem::queue_full(&queued, &edge.limits));
+            }
+            Appended::QueueFull(_) => {
                 // Which of the two it was, the next try tells.
                 let _ = tokio::time::timeout(QUEUE_PAUSE, watch.changed()).await;
             }
-            Appended::QueueFull(queued) => return Err(Problem::queue_full(&queued, &edge.limits)),
             Appended::Unknown => return Err(Problem::unknown_job(&job.to_string())),
             Appended::Closed | Appended::Same(_) | Appended::Other => return Err(Problem::not_open()),
         }
     }
+    Ok(())
+}
+
+async fn append_once(
+    edge: &Edge,
+    job: JobId,
+    segments: impl Iterator<Item = &InputSegment>,
+) -> Result<Appended, Problem> {
+    let mut total = 0;
+    let segments = segments.map(|segment| {
+        let first = total;
+        total += u64::from(segment.count);
+        InputSegment { first, ..segment.clone() }
+    });
+    let segments: Vec<InputSegment> = segments.collect();
+    let staged = JobId(uuid::Uuid::now_v7());
+    let more = MoreInputs { job, staged, total, key: None, limits: queue_limits(edge) };
+    Ok(edge.store.append(more, segments, (edge.now)()).await?)
 }
