@@ -105,9 +105,18 @@ fn options_out_of_range_are_refused() {
     {
         echo(&server, "[1]", more).problem(400, "bad-json");
     }
-    for query in
-        ["processes=0", "processes=x", "priority=x", "max_attempts=0", "on_error=x", "label=x", "timeout=x"]
-    {
+    for query in [
+        "processes=0",
+        "processes=x",
+        "chunk_size=0",
+        "chunk_size=16385",
+        "chunk_size=x",
+        "priority=x",
+        "max_attempts=0",
+        "on_error=x",
+        "label=x",
+        "timeout=x",
+    ] {
         let path = format!("/v1/jobs?function=echo&{query}");
         server.post_ndjson(&path, "1").problem(400, "bad-request");
     }

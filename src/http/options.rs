@@ -9,13 +9,15 @@ use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 
 use super::{Edge, Problem};
-use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES};
+use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES, SEGMENT_LINES};
 use crate::model::{JobOptions, JobSpec, Lock, OnError};
 use crate::nearest::nearest;
 use crate::units;
 
 /// More attempts than this are surely a mistake.
 const MOST_ATTEMPTS: u32 = 1000;
+/// A chunk lies within one segment of inputs.
+const MOST_CHUNK: u32 = SEGMENT_LINES as u32;
 
 /// All that a submit can say but its inputs.
 #[derive(Deserialize, Debug, Default)]
@@ -31,6 +33,7 @@ pub(super) struct Options<'a> {
     pub(super) max_attempts: Option<u32>,
     pub(super) on_error: Option<OnError>,
     pub(super) retry_backoff: Option<String>,
+    pub(super) chunk_size: Option<u32>,
     pub(super) lock: Option<Lock>,
 }
 
@@ -105,6 +108,9 @@ pub(super) fn pairs_options(pairs: Vec<(String, String)>) -> Result<Options<'sta
             "priority" => {
                 options.priority = Some(value.parse().map_err(|_| wrong(&key, &value, "a whole number"))?)
             }
+            "chunk_size" => {
+                options.chunk_size = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?)
+            }
             "timeout" => options.timeout = Some(value),
             "retry_backoff" => options.retry_backoff = Some(value),
             "open" => {
@@ -140,6 +146,7 @@ fn unknown_option(key: &str) -> Problem {
         "max_attempts",
         "on_error",
         "retry_backoff",
+        "chunk_size",
         "lock",
         "open",
         "label",
@@ -194,6 +201,7 @@ pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Proble
                 .map(backoff)
                 .transpose()?
                 .unwrap_or(declared.retry_backoff()),
+            chunk_size: options.chunk_size.map(|n| in_range("chunk_size", n, MOST_CHUNK)).transpose()?,
             lock: options.lock.map(lock).transpose()?,
         },
     })

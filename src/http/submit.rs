@@ -177,6 +177,7 @@ async fn read_json(
         max_attempts: Option<u32>,
         on_error: Option<OnError>,
         retry_backoff: Option<Time>,
+        chunk_size: Option<u32>,
         lock: Option<LockParam>,
     }
     let body = read_all(body, edge.limits.max_body_bytes).await?;
@@ -200,6 +201,7 @@ async fn read_json(
         max_attempts: request.max_attempts,
         on_error: request.on_error,
         retry_backoff: request.retry_backoff.map(Time::into_text),
+        chunk_size: request.chunk_size,
         lock: request.lock.map(LockParam::into_lock),
     };
     let intake = intake(options.open);

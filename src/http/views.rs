@@ -45,6 +45,7 @@ struct OptionsBody {
     max_attempts: u32,
     on_error: OnError,
     retry_backoff_ms: f64,
+    chunk_size: Option<u32>,
     lock: Option<Lock>,
 }
 
@@ -182,6 +183,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
             max_attempts: options.max_attempts,
             on_error: options.on_error,
             retry_backoff_ms: ms(options.retry_backoff),
+            chunk_size: options.chunk_size,
             lock: options.lock.clone(),
         },
         progress: progress(job, now),

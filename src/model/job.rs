@@ -55,6 +55,9 @@ pub struct JobOptions {
     /// How long a failed task waits for its second attempt; twice as long for the third, and so on.
     #[serde(default)]
     pub retry_backoff: Duration,
+    /// Chunks of just so many tasks, but at the end; `None`: by the measured task time.
+    #[serde(default)]
+    pub chunk_size: Option<u32>,
     /// The lock that each of its tasks holds while it runs.
     #[serde(default)]
     pub lock: Option<Lock>,
@@ -70,6 +73,7 @@ impl Default for JobOptions {
             max_attempts: 3,
             on_error,
             retry_backoff,
+            chunk_size: None,
             lock: None,
         }
     }

@@ -24,6 +24,8 @@ pub struct JobBrief {
     pub priority: i32,
     /// At most so many of its tasks run at once.
     pub processes: Option<u32>,
+    /// Chunks of just so many tasks; `None`: by the measured task time.
+    pub chunk_size: Option<u32>,
     /// Only so many tasks of all jobs that name this lock run at once.
     pub lock: Option<Lock>,
     /// What its function wants.

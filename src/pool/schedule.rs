@@ -172,7 +172,8 @@ impl Pool {
             }
             entry.claiming = true;
             let most = entry.brief.rules.max_tasks_per_worker.unwrap_or(u32::MAX);
-            let max_tasks = entry.time.next_chunk(entry.brief.unclaimed, *share).min(most);
+            let adapted = entry.time.next_chunk(entry.brief.unclaimed, *share);
+            let max_tasks = entry.brief.chunk_size.unwrap_or(adapted).min(most);
             self.commands.push(Command::Claim { job: *job, chunks, max_tasks });
         }
     }

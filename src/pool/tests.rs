@@ -18,6 +18,7 @@ fn brief(number: u128, function: &str, unclaimed: u64) -> JobBrief {
         function: function.into(),
         priority: 0,
         processes: None,
+        chunk_size: None,
         lock: None,
         rules: Rules::default(),
         unclaimed,
@@ -239,6 +240,16 @@ fn chunks_are_few_for_tiny_tasks_and_single_for_long_ones() {
     world.submit(brief(2, "mine", 50), Duration::from_millis(50));
     world.run();
     assert_eq!(world.chunks, [1; 50]);
+}
+
+#[test]
+fn chunks_have_the_size_that_was_asked_for() {
+    let mut world = World::new(2);
+    world.submit(JobBrief { chunk_size: Some(7), ..brief(1, "echo", 100) }, Duration::from_nanos(200));
+    world.submit(JobBrief { chunk_size: Some(3), ..brief(2, "mine", 6) }, Duration::from_millis(50));
+    world.run();
+    world.chunks.sort_unstable();
+    assert_eq!(world.chunks, [[2, 3, 3].as_slice(), &[7; 14]].concat());
 }
 
 #[test]

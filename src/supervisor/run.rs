@@ -162,18 +162,10 @@ impl Supervisor {
     /// What the pool must know of a job.
     fn brief(&self, job: RunnableJob) -> JobBrief {
         let RunnableJob { id, spec, unclaimed } = job;
-        let (priority, processes) = (spec.options.priority, spec.options.processes);
+        let JobOptions { priority, processes, chunk_size, lock, .. } = spec.options;
         let rules =
             self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
-        JobBrief {
-            id,
-            function: spec.function,
-            priority,
-            processes,
-            lock: spec.options.lock,
-            rules,
-            unclaimed,
-        }
+        JobBrief { id, function: spec.function, priority, processes, chunk_size, lock, rules, unclaimed }
     }
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {
