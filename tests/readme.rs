@@ -18,7 +18,10 @@ fn sessions() -> Vec<String> {
 
 fn pasted(server: &Server, session: &str) -> String {
     let script = session.replace("localhost:8080", &server.socket_address());
-    let output = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output().unwrap();
+    let script = script.replace("target/release/gristmill", env!("CARGO_BIN_EXE_gristmill"));
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &script]).env("GRISTMILL_SERVER", server.socket_address());
+    let output = bash.output().unwrap();
     assert!(output.status.success(), "{session}\n{output:?}");
     said(&output)
 }
@@ -31,7 +34,7 @@ fn said(output: &Output) -> String {
 fn the_sessions_work_as_pasted() {
     let server = Server::start();
     let sessions = sessions();
-    let [submit, poll, million, kill, cancel, problem] = &sessions[..] else { panic!("{sessions:#?}") };
+    let [submit, poll, million, map, kill, cancel, problem] = &sessions[..] else { panic!("{sessions:#?}") };
     // The first two share a variable, as they do in the reader's shell.
     let said = pasted(&server, &format!("{submit}\n{poll}"));
     assert!(said.contains(r#""state":"succeeded""#), "{said}");
@@ -46,6 +49,8 @@ fn the_sessions_work_as_pasted() {
     assert_eq!(said.lines().next().unwrap().trim(), "1000000");
     assert!(said.contains(r#"{"seq":999999,"#) && said.contains(r#"{"seq":1000000,"#), "{said}");
     assert!(said.contains(r#""name":"million""#), "{said}");
+
+    assert_eq!(pasted(&server, map), "1000000\n1000000\n");
 
     let said = pasted(&server, kill);
     assert!(said.contains(r#""slots":4"#) && said.contains(r#""state":"succeeded""#), "{said}");
