@@ -1,9 +1,11 @@
 //! The command line: arguments in, exit code out.
 
 mod backup;
+mod bench;
 mod check_worker;
 mod client;
 mod demo;
+mod own_server;
 mod serve;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ enum Command {
     Backup(Box<backup::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
+    /// Measure this machine end to end: throughput, latency, CPU time and memory, beside peers if asked for
+    Bench(Box<bench::Arguments>),
     /// Check that a program is a worker: what holds of the protocol, and how fast it is
     CheckWorker(check_worker::Arguments),
 }
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(arguments) => serve::check(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(*arguments),
         Command::CheckWorker(arguments) => check_worker::run(arguments),
     };
     match outcome {
