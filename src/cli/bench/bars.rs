@@ -15,7 +15,7 @@ pub(super) const OVER_BEST: &str = "worst_over_best";
 #[derive(Serialize, Clone, Debug)]
 pub(super) struct Bar {
     /// What is asked.
-    pub(super) bar: String,
+    pub(super) words: String,
     /// What was measured, in the bar's unit.
     pub(super) value: f64,
     /// Whether that is enough.
@@ -62,7 +62,7 @@ pub(super) fn judge(workload: Workload, median: &Run, peers: &[PeerRuns]) -> Vec
     let judged = bars_of(workload).iter().filter_map(|(of, limit)| {
         let value = of.value(median, peers)?;
         let met = if matches!(of, Of::Rate) { value >= *limit } else { value <= *limit };
-        Some(Bar { bar: of.words(*limit), value, met })
+        Some(Bar { words: of.words(*limit), value, met })
     });
     judged.collect()
 }
@@ -101,7 +101,7 @@ mod tests {
         let peer =
             PeerRuns { name: POOL, runs_s: vec![1.0], gristmill_over_peer: Some(1.6), ..PeerRuns::default() };
         let beside = judge(Workload::Echo, &run, &[peer]);
-        assert_eq!((beside[0].bar.as_str(), beside[0].met), ("≤ 1.5 × Pool.map", false));
+        assert_eq!((beside[0].words.as_str(), beside[0].met), ("≤ 1.5 × Pool.map", false));
         assert!(!judge(Workload::Clients, &run, &[])[0].met);
         assert!(judge(Workload::Exec, &run, &[])[0].met);
     }

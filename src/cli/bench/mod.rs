@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     /// How often; medians are shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     runs: u32,
-    /// Run the peers too, turn by turn: Python's pools, FastAPI if it is installed, threads, bare pipes
+    /// Run the peers too, turn by turn: Python's pools, `FastAPI` if it is installed, threads, bare pipes
     #[arg(long)]
     compare: bool,
     /// A factor on the numbers of tasks

@@ -144,7 +144,7 @@ impl Outcome {
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = if self.value < 100.0 { 2 } else { 0 };
-        write!(f, "{} {}: {:.digits$}", if self.met { "✓" } else { "✗" }, self.bar, self.value)
+        write!(f, "{} {}: {:.digits$}", if self.met { "✓" } else { "✗" }, self.words, self.value)
     }
 }
 

@@ -22,14 +22,13 @@ pub(super) fn run(arguments: &Arguments, target: &Target) -> Result<()> {
     let has_python = machine.has_python();
     let mut report = Report::new(arguments, machine);
     for workload in wanted {
-        match why_not(*workload, target, has_python) {
-            Some(why) => report.skipped.push(Skipped { name: workload.name(), why }),
-            None => {
-                let outcome = measure(*workload, arguments, target, &speeds)
-                    .with_context(|| format!("in the workload {}", workload.name()))?;
-                report.workloads.push(outcome);
-            }
+        let name = workload.name();
+        if let Some(why) = why_not(*workload, target, has_python) {
+            report.skipped.push(Skipped { name, why });
+            continue;
         }
+        let outcome = measure(*workload, arguments, target, &speeds);
+        report.workloads.push(outcome.with_context(|| format!("in the workload {name}"))?);
     }
     report.compare_with_echo();
     show(arguments, &report);
