@@ -30,8 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
-use super::own_server::OwnServer;
-use target::Target;
+use target::Site;
 use workloads::Workload;
 
 /// The arguments of `bench`.
@@ -75,15 +74,15 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     ensure!(arguments.scale > 0.0 && arguments.scale <= 1000.0, "--scale is above 0, 1000 at most");
-    let bench = Bench::start(&arguments)?;
-    let target = bench.target()?;
-    // What is measured blocks, in a thread of its own; this one waits for it or for Ctrl-C, and the server ends either way.
+    let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
+    let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
+    // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for Ctrl-C.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let work = runtime.spawn_blocking(move || {
         if arguments.scaling.is_empty() {
-            suite::run(&arguments, &target)
+            suite::run(&arguments, &site)
         } else {
-            scaling::run(&arguments, &target)
+            scaling::run(&arguments, &site)
         }
     });
     let outcome = runtime.block_on(async {
@@ -96,36 +95,20 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     outcome
 }
 
-/// What there is for the time of the benchmark.
-struct Bench {
-    server: Option<OwnServer>,
-    address: String,
-    scratch: PathBuf,
-}
+/// A directory for the time of the benchmark.
+struct Scratch(PathBuf);
 
-impl Bench {
-    fn start(arguments: &Arguments) -> Result<Self> {
-        let under = arguments.data_dir.clone().unwrap_or_else(usual_dir);
-        if let Some(address) = &arguments.server {
-            let scratch = under.join(format!("gristmill-bench-{}", std::process::id()));
-            fs::create_dir_all(&scratch).with_context(|| format!("making {}", scratch.display()))?;
-            return Ok(Self { server: None, address: address.clone(), scratch });
-        }
-        let server = target::own_server(&under)?;
-        let (address, scratch) = (server.address().to_owned(), server.dir().to_owned());
-        Ok(Self { server: Some(server), address, scratch })
-    }
-
-    fn target(&self) -> Result<Target> {
-        Target::new(&self.address, self.server.as_ref().map(OwnServer::pid), &self.scratch)
+impl Scratch {
+    fn make(under: &Path) -> Result<Self> {
+        let dir = under.join(format!("gristmill-bench-{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(Self(std::path::absolute(dir)?))
     }
 }
 
-impl Drop for Bench {
+impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.server.is_none() {
-            drop(fs::remove_dir_all(&self.scratch));
-        }
+        drop(fs::remove_dir_all(&self.0));
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::lines::Lines;
 use super::machine::Machine;
 use super::measure::{self, Run};
-use super::target::Target;
+use super::target::Site;
 use super::workloads::{Batch, Outputs};
 use super::{Arguments, show, svg, write_json};
 
@@ -43,11 +43,13 @@ struct Report<'a> {
 }
 
 /// Measures, shows, draws.
-pub(super) fn run(arguments: &Arguments, target: &Target) -> Result<()> {
+pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
     let mut counts = arguments.scaling.clone();
     counts.sort_unstable();
     counts.dedup();
     let (batch, most) = (batch(arguments)?, counts.last().copied().unwrap_or(1));
+    let served = site.open()?;
+    let target = &served.target;
     let machine = Machine::look(target)?;
     let _widened = target.widen(most)?;
     measure::warm_up(target, &batch, most)?;

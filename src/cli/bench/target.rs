@@ -60,20 +60,42 @@ pub(super) struct Target {
     pub(super) functions: Vec<String>,
 }
 
-/// A server of our own, with its data below `under`.
-pub(super) fn own_server(under: &Path) -> Result<OwnServer> {
-    let files = [
-        ("gristmill.toml", FUNCTIONS),
-        ("gristmill.py", SHIM),
-        ("bench_echo.py", ECHO_PY),
-        ("bench_sha256.py", SHA256_PY),
-    ];
-    OwnServer::start("bench", under, &files)
+/// Where servers to measure come from.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    /// The address of the one there is, if there is one.
+    pub(super) server: Option<String>,
+    /// Where own ones keep their data.
+    pub(super) dir: PathBuf,
+}
+
+/// A server that is measured; an own one ends with it.
+pub(super) struct Served {
+    /// The server.
+    pub(super) target: Target,
+    _own: Option<OwnServer>,
+}
+
+impl Site {
+    /// A new server of our own, so that nothing of what was measured before is left in it; or the one there is.
+    pub(super) fn open(&self) -> Result<Served> {
+        if let Some(address) = &self.server {
+            return Ok(Served { target: Target::new(address, None, &self.dir)?, _own: None });
+        }
+        let files = [
+            ("gristmill.toml", FUNCTIONS),
+            ("gristmill.py", SHIM),
+            ("bench_echo.py", ECHO_PY),
+            ("bench_sha256.py", SHA256_PY),
+        ];
+        let own = OwnServer::start("bench", &self.dir, &files)?;
+        Ok(Served { target: Target::new(own.address(), Some(own.pid()), own.dir())?, _own: Some(own) })
+    }
 }
 
 impl Target {
     /// Looks at a server.
-    pub(super) fn new(address: &str, pid: Option<u32>, dir: &Path) -> Result<Self> {
+    fn new(address: &str, pid: Option<u32>, dir: &Path) -> Result<Self> {
         let mut wire = Wire::open(address)?;
         let slots = wire.get("/v1/pool")?["slots"].as_u64().context("the pool has slots")? as u32;
         let functions = wire.get("/v1/functions")?;
