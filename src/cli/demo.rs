@@ -1,20 +1,16 @@
 //! `gristmill demo`: a real batch on a server of its own, then the classic experiment: its time by number of processes.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, IsTerminal as _};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::sys;
+use super::own_server::OwnServer;
 
 /// The first 76 bytes of Bitcoin's genesis block: all of its header but the nonce.
 const GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b2\
@@ -34,8 +30,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let server = OwnServer::start()?;
-    let client = Client::new(&server.address)?;
+    let server = OwnServer::start("demo", &std::env::temp_dir(), &[])?;
+    let client = Client::new(server.address())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
@@ -48,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 async fn show(client: &Client, server: &OwnServer, tasks: u64) -> Result<()> {
     let pool = client.get("/v1/pool").await?;
     let slots = pool["slots"].as_u64().context("the pool has slots")?;
-    println!("A server of its own: {} · {slots} slots ({})", server.address, text(&pool["slots_reason"]));
+    println!("A server of its own: {} · {slots} slots ({})", server.address(), text(&pool["slots_reason"]));
     let batch = Batch { tasks, hashes: calibrate(client).await? };
     println!(
         "The batch: {tasks} tasks of {} proof-of-work hashes each, around the nonce of Bitcoin's genesis block.\n",
@@ -200,51 +196,4 @@ and talk to it with curl:
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
-}
-
-/// A server over a temporary directory, gone when it is dropped.
-struct OwnServer {
-    process: Child,
-    address: String,
-    dir: PathBuf,
-}
-
-impl OwnServer {
-    fn start() -> Result<Self> {
-        let dir = std::env::temp_dir().join(format!("gristmill-demo-{}", std::process::id()));
-        fs::create_dir_all(&dir)?;
-        let mut command = Command::new("/proc/self/exe");
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-            "--grace",
-            "0s",
-            "--data-dir",
-        ]);
-        command.arg(&dir).stdin(Stdio::null()).stderr(Stdio::piped());
-        sys::before_worker_exec(&mut command, std::process::id());
-        let mut process = command.spawn().context("starting the server")?;
-        let mut lines = BufReader::new(process.stderr.take().context("its log is piped")?).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let event: Value = serde_json::from_str(&line).ok()?;
-            Some(event["address"].as_str()?.to_owned())
-        });
-        // The log goes on to be read, so that the server never waits for room in the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = address.context("the server did not start")?;
-        Ok(Self { process, address, dir })
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        drop(self.process.wait());
-        drop(fs::remove_dir_all(&self.dir));
-    }
 }

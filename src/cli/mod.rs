@@ -1,10 +1,12 @@
 //! The command line: arguments in, exit code out.
 
 mod backup;
+mod bench;
 mod check_worker;
 mod client;
 mod demo;
 mod map;
+mod own_server;
 mod serve;
 
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Command {
     Backup(Box<backup::Arguments>),
     /// See every core at work: a real batch on a server of its own, then its time by number of processes
     Demo(demo::Arguments),
+    /// Measure this machine end to end: throughput, latency, CPU time and memory, beside peers if asked for
+    Bench(Box<bench::Arguments>),
     /// Check that a program is a worker: what holds of the protocol, and how fast it is
     CheckWorker(check_worker::Arguments),
 }
@@ -43,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Map(arguments) => map::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments).map(done),
         Command::Demo(arguments) => demo::run(&arguments).map(done),
+        Command::Bench(arguments) => bench::run(*arguments).map(done),
         Command::CheckWorker(arguments) => check_worker::run(arguments).map(done),
     };
     match outcome {

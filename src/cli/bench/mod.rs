@@ -1,0 +1,138 @@
+//! `gristmill bench`: what a user gets of this machine, end to end, beside what else does the same work.
+//!
+//! A run of a batch lasts from the first byte of its submit to the last byte of its results in the order of the inputs, and
+//! every output is compared with what it has to be. Deliberately absent: a verdict in the exit code. A bar that
+//! is not met is shown; only what fails or is wrong is an error.
+
+mod bars;
+mod calibrate;
+mod disk;
+mod floor;
+mod lines;
+mod machine;
+mod measure;
+mod oversubscription;
+mod peers;
+mod report;
+mod requests;
+mod scaling;
+mod skew;
+mod suite;
+mod svg;
+mod target;
+mod threads;
+mod wire;
+mod workloads;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use target::Site;
+use workloads::Workload;
+
+/// The arguments of `bench`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Arguments {
+    /// What to measure; may be repeated [default: all]
+    #[arg(long, value_enum, value_name = "NAME")]
+    workload: Vec<Workload>,
+    /// How often; medians are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    runs: u32,
+    /// Run the peers too, turn by turn: Python's pools, `FastAPI` if it is installed, threads, bare pipes
+    #[arg(long)]
+    compare: bool,
+    /// A factor on the numbers of tasks
+    #[arg(long, default_value_t = 1.0, value_name = "F")]
+    scale: f64,
+    /// Write all numbers of each run as JSON; - is stdout
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the own server keeps its data: on a real disk, or syncs cost nothing [default: the temporary directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Measure this server, not an own one; without its CPU time and memory
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// Measure one job by the number of processes instead, such as 1,2,4,8
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires_all = ["function", "inputs"],
+          value_parser = clap::value_parser!(u32).range(1..=4096), conflicts_with_all = ["workload", "compare", "scale"])]
+    scaling: Vec<u32>,
+    /// The function of that job
+    #[arg(long, value_name = "NAME", requires = "scaling")]
+    function: Option<String>,
+    /// The inputs of that job, one a line
+    #[arg(long, value_name = "FILE", requires = "scaling")]
+    inputs: Option<PathBuf>,
+    /// Draw its speed-up
+    #[arg(long, value_name = "FILE", requires = "scaling")]
+    svg: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<()> {
+    ensure!(arguments.scale > 0.0 && arguments.scale <= 1000.0, "--scale is above 0, 1000 at most");
+    let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
+    let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
+    // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for Ctrl-C.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = runtime.spawn_blocking(move || {
+        if arguments.scaling.is_empty() {
+            suite::run(&arguments, &site)
+        } else {
+            scaling::run(&arguments, &site)
+        }
+    });
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome.context("the benchmark panicked")?,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A directory for the time of the benchmark.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(under: &Path) -> Result<Self> {
+        let dir = under.join(format!("gristmill-bench-{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(Self(std::path::absolute(dir)?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The temporary directory, or this one if that is in memory.
+fn usual_dir() -> PathBuf {
+    let temporary = std::env::temp_dir();
+    if disk::is_in_memory(&temporary) { PathBuf::from(".") } else { temporary }
+}
+
+/// Writes a file, or to stdout for `-`.
+fn write_json(path: &Path, json: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(json)? + "\n";
+    if path == Path::new("-") {
+        print!("{text}");
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Shows text on stdout, or on stderr if the JSON goes there.
+fn show(arguments: &Arguments, text: &impl std::fmt::Display) {
+    if arguments.json.as_deref() == Some(Path::new("-")) {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+}
