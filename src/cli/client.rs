@@ -6,17 +6,18 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
 /// A connection to one server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     base: String,
+    token: Option<String>,
     http: reqwest::Client,
 }
 
 impl Client {
-    /// A client of the server at this address, such as `http://127.0.0.1:8080`.
-    pub(super) fn new(base: impl Into<String>) -> Result<Self> {
+    /// A client of the server at this address, such as `http://127.0.0.1:8080`, that shows this token.
+    pub(super) fn new(base: impl Into<String>, token: Option<String>) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { base: base.into(), http })
+        Ok(Self { base: base.into(), token, http })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
@@ -39,6 +40,7 @@ impl Client {
     ) -> Result<Value> {
         let request = self.http.request(method, format!("{}{path}", self.base));
         let request = fill(request.header(ACCEPT, "application/json"));
+        let request = self.token.iter().fold(request, RequestBuilder::bearer_auth);
         let response = request.send().await.with_context(|| format!("asking {}", self.base))?;
         let status = response.status();
         let body = response.bytes().await?;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use crate::config::TOKEN_VARIABLE;
 use crate::sys;
 
 /// The first 76 bytes of Bitcoin's genesis block: all of its header but the nonce.
@@ -35,7 +36,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let server = OwnServer::start()?;
-    let client = Client::new(&server.address)?;
+    let client = Client::new(&server.address, Some(server.token.clone()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
@@ -206,6 +207,7 @@ fn text(value: &Value) -> &str {
 struct OwnServer {
     process: Child,
     address: String,
+    token: String,
     dir: PathBuf,
 }
 
@@ -213,9 +215,12 @@ impl OwnServer {
     fn start() -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("gristmill-demo-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
+        // One that the caller has is for another server.
+        let token = uuid::Uuid::now_v7().simple().to_string();
         let mut command = Command::new("/proc/self/exe");
-        command.args([
+        command.env(TOKEN_VARIABLE, &token).args([
             "serve",
+            "--no-auth=false",
             "--listen",
             "127.0.0.1:0",
             "--log-format",
@@ -235,7 +240,7 @@ impl OwnServer {
         // The log goes on to be read, so that the server never waits for room in the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let address = address.context("the server did not start")?;
-        Ok(Self { process, address, dir })
+        Ok(Self { process, address, token, dir })
     }
 }
 
