@@ -28,8 +28,9 @@ const CALLS: [(&str, &str); 8] = [
 /// The status and the whole answer to a request with just these headers.
 fn raw(server: &Server, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
     let mut connection = TcpStream::connect(server.socket_address()).unwrap();
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    write!(connection, "{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let line = format!("{method} {path} HTTP/1.1");
+    let head = [&[&*line], headers, &["Connection: close\r\n\r\n"]].concat();
+    connection.write_all(head.join("\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());

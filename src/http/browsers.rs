@@ -66,14 +66,14 @@ fn host(request: &Request) -> &str {
 
 fn wrong_host(host: &str) -> Problem {
     let detail = format!(
-        "the Host is {host:?}; allowed are localhost, 127.0.0.1, [::1] and what allowed_hosts in the configuration has"
+        "the Host is {host:?}; allowed are localhost, 127.0.0.1, [::1] and allowed_hosts of the configuration"
     );
     Problem::new(StatusCode::FORBIDDEN, "wrong-host", "The host is not allowed", detail)
 }
 
 fn wrong_origin(origin: &str) -> Problem {
     let detail = format!(
-        "the Origin is {origin:?}; allowed are pages of this server and of what allowed_origins in the configuration has"
+        "the Origin is {origin:?}; allowed are this server's own pages and allowed_origins of the configuration"
     );
     Problem::new(StatusCode::FORBIDDEN, "wrong-origin", "The origin is not allowed", detail)
 }
