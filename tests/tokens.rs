@@ -20,6 +20,8 @@ use tempfile::TempDir;
 const READER: &str = "reader-0123456789abcdef";
 const SUBMITTER: &str = "submitter-0123456789abcdef";
 const BOSS: &str = "boss-0123456789abcdef";
+/// Of one test, so that no other server of the tests has it.
+const SECRET: &str = "secret-of-one-test-0123456789";
 const NO_JOB: &str = "/v1/jobs/00000000-0000-7000-8000-000000000000";
 /// Every call that wants a token, and the scope that it needs.
 const CALLS: [(&str, &str, &str); 20] = [
@@ -259,24 +261,24 @@ fn the_token_is_in_no_log_and_in_no_worker() {
     let home = TempDir::new().unwrap();
     let config = home.path().join("gristmill.toml");
     fs::write(&config, "[functions.env]\ncommand = ['env']\nmode = 'exec'\noutput = 'text'").unwrap();
-    let environment = [("GRISTMILL_TOKEN", BOSS), ("GRISTMILL_LOG", "trace")];
+    let environment = [("GRISTMILL_TOKEN", SECRET), ("GRISTMILL_LOG", "trace")];
     let server =
         Server::launch(home, &["--processes=2", "--config", config.to_str().unwrap()], &environment).unwrap();
-    let post = |body: &str| call(&server, BOSS, "POST", "/v1/jobs", body).expect(202).json();
+    let post = |body: &str| call(&server, SECRET, "POST", "/v1/jobs", body).expect(202).json();
     post(r#"{"function": "sleep", "inputs": [60]}"#);
     let job = post(r#"{"function": "env", "inputs": [1]}"#);
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
-    call(&server, BOSS, "GET", &format!("{path}?wait=30s"), "").expect(200);
-    let seen = call(&server, BOSS, "GET", &format!("{path}/results"), "").text;
-    assert!(seen.contains("PATH=") && !seen.contains("GRISTMILL_TOKEN") && !seen.contains(BOSS), "{seen}");
-    let workers = server.processes().len() - 1;
-    assert!(workers > 0, "workers and guards run");
-    let knowing: Vec<u32> = Proc::with_environment(BOSS).into_iter().map(|process| process.pid).collect();
-    assert_eq!(knowing, [server.pid()]);
-    call(&server, "boss-0123456789abcdeg", "GET", "/v1/pool", "").problem(401, "unauthorized");
+    call(&server, SECRET, "GET", &format!("{path}?wait=30s"), "").expect(200);
+    let seen = call(&server, SECRET, "GET", &format!("{path}/results"), "").text;
+    assert!(seen.contains("PATH=") && !seen.contains("GRISTMILL_TOKEN") && !seen.contains(SECRET), "{seen}");
+    eventually("workers at work, and only the server with the token", || {
+        let knowing = || Proc::with_environment(SECRET).into_iter().map(|process| process.pid);
+        check(server.processes(), |all| all.len() > 1 && knowing().eq([server.pid()]))
+    });
+    call(&server, "secret-of-one-test-0123456788", "GET", "/v1/pool", "").problem(401, "unauthorized");
     let log = server.log().join("\n");
     assert!(log.contains("DEBUG"), "{log}");
-    assert!(!log.contains("0123456789abcde"), "{log}");
+    assert!(!log.contains("secret-of-one-test"), "{log}");
 }
 
 #[test]
