@@ -10,8 +10,9 @@
 //! - [`functions`]: the built-in functions, run in worker processes; [`worker`]: the worker's side of the protocol;
 //!   [`adapter`]: that side for programs that do not speak it; [`check`]: does a worker hold it?
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
-//!   [`units`]: durations and sizes; [`schema`]: JSON Schemas.
+//!   [`units`]: durations and sizes; [`schema`]: JSON Schemas; [`access`]: tokens, hosts and origins.
 
+pub mod access;
 pub mod adapter;
 pub mod app;
 pub mod check;

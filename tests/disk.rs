@@ -170,7 +170,7 @@ fn an_upload_of_which_a_part_found_no_room_is_refused() {
     let server = disk.server();
     server.map("echo", &json!([1])).succeeds();
     let mut upload = TcpStream::connect(server.socket_address()).unwrap();
-    let head = "POST /v1/jobs?function=echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+    let head = "POST /v1/jobs?function=echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                 Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
     disk.fill("ballast");
     // So much that a part of it is passed on to the store while the rest is still to come.

@@ -237,7 +237,7 @@ fn upload_and_hang_up(server: &Server, head: &str, pieces: &[&str]) {
     let path = "/v1/jobs?function=echo";
     write!(
         connection,
-        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n{head}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n{head}\r\n\r\n"
     )
     .unwrap();
     for piece in pieces {

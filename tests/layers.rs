@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
+    ("access", &[]),
     ("model", &[]),
     ("nearest", &[]),
     ("sys", &[]),
@@ -17,12 +18,15 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("supervisor", &["model", "protocol", "pool", "store", "schema", "sys", "telemetry", "units"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),
-    ("http", &["model", "protocol", "nearest", "schema", "store", "supervisor", "telemetry", "units"]),
+    (
+        "http",
+        &["access", "model", "protocol", "nearest", "schema", "store", "supervisor", "telemetry", "units"],
+    ),
     ("adapter", &["model", "protocol", "sys", "worker"]),
     ("check", &["adapter", "model", "protocol", "sys"]),
     ("schema", &[]),
     ("units", &[]),
-    ("config", &["adapter", "functions", "model", "nearest", "schema", "sys", "units"]),
+    ("config", &["access", "adapter", "functions", "model", "nearest", "schema", "sys", "units"]),
     ("telemetry", &["config"]),
 ];
 const ABOVE_ALL: [&str; 4] = ["app", "cli", "main", "lib"];

@@ -91,7 +91,7 @@ fn a_stream_of_more_bytes_than_the_server_may_hold() {
 /// Asks for results and reads none of them.
 fn stalled_reader(server: &Server, job: &Job<'_>) -> TcpStream {
     let mut connection = TcpStream::connect(server.socket_address()).unwrap();
-    write!(connection, "GET {}/results?follow=true HTTP/1.1\r\nHost: x\r\n\r\n", job.path()).unwrap();
+    write!(connection, "GET {}/results?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n", job.path()).unwrap();
     connection
 }
 

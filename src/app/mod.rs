@@ -14,6 +14,7 @@ use axum_server::accept::NoDelayAcceptor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::access::Tokens;
 use crate::config::Config;
 use crate::http::{self, Edge, FunctionView};
 use crate::model::Timestamp;
@@ -37,6 +38,7 @@ pub async fn serve(
     reload: impl Fn() -> Result<Config> + Send + 'static,
     started: impl FnOnce(SocketAddr),
 ) -> Result<()> {
+    config.may_listen_on(config.listen)?;
     let mut signals = Signals::new()?;
     fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
     sys::orphans::adopt()?;
@@ -49,10 +51,15 @@ pub async fn serve(
     let (supervisor, running) = supervisor::start(settings(&config, &locks)?, store.clone(), now);
     let (drain, draining) = watch::channel(false);
     let (views, functions) = watch::channel(function_views(&config).into());
-    reload_at_hangup(reload, supervisor.clone(), views)?;
+    let (token_sender, tokens) = watch::channel(config.tokens.clone());
+    let reloaded = Reloaded { supervisor: supervisor.clone(), views, tokens: token_sender };
+    let reload = move || reload().and_then(|config| config.may_listen_on(address).map(|()| config));
+    reload_at_hangup(reload, reloaded)?;
     sweep(store.clone(), config.retention, config.retention_count);
+    let browsers = config.browsers.clone().into();
+    let limits = config.limits;
     let edge =
-        Edge { store, supervisor: supervisor.clone(), functions, limits: config.limits, now, draining };
+        Edge { store, supervisor: supervisor.clone(), functions, tokens, browsers, limits, now, draining };
     let connections = axum_server::Handle::new();
     let server = serve_http(listener, edge, connections.clone());
     announce(&config, address);
@@ -63,21 +70,30 @@ pub async fn serve(
     outcome
 }
 
-/// Reads the declarations of functions again at every `SIGHUP`. One that is wrong changes nothing.
-fn reload_at_hangup(
-    reload: impl Fn() -> Result<Config> + Send + 'static,
+/// What is told when the configuration is read again.
+struct Reloaded {
     supervisor: Handle,
     views: watch::Sender<Arc<[FunctionView]>>,
-) -> Result<()> {
+    tokens: watch::Sender<Tokens>,
+}
+
+/// Reads the tokens and the declarations of functions again at every `SIGHUP`. If anything is wrong, nothing changes.
+fn reload_at_hangup(reload: impl Fn() -> Result<Config> + Send + 'static, reloaded: Reloaded) -> Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             match reload() {
                 Ok(config) => {
-                    supervisor.set_functions(worker_commands(&config)).await;
-                    views.send_replace(function_views(&config).into());
-                    let functions = config.functions.len();
-                    tracing::info!(functions, "functions are read again; other settings need a restart");
+                    reloaded.supervisor.set_functions(worker_commands(&config)).await;
+                    reloaded.views.send_replace(function_views(&config).into());
+                    let (functions, tokens) = (config.functions.len(), config.tokens.len());
+                    warn(&config);
+                    reloaded.tokens.send_replace(config.tokens);
+                    tracing::info!(
+                        functions,
+                        tokens,
+                        "functions and tokens are read again; other settings need a restart"
+                    );
                 }
                 Err(error) => {
                     tracing::error!(
@@ -137,12 +153,19 @@ fn serve_http(
     })
 }
 
+/// Says what the operator should know about who may call.
+fn warn(config: &Config) {
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+}
+
 fn announce(config: &Config, address: SocketAddr) {
+    warn(config);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %format!("http://{address}"),
         slots = config.slots,
         slots_reason = config.slots_reason,
+        tokens = config.tokens.len(),
         data_dir = %config.data_dir.display(),
         dashboard = %format!("http://{address}/"),
         "gristmill serves"

@@ -6,6 +6,8 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
+use crate::config::TOKEN_VARIABLE;
+
 /// Which server a command talks to.
 #[derive(Args, Debug)]
 pub(super) struct ServerArgument {
@@ -15,25 +17,27 @@ pub(super) struct ServerArgument {
 }
 
 impl ServerArgument {
-    /// A client of it.
+    /// A client of it, with the token of the environment if there is one.
     pub(super) fn client(&self) -> Result<Client> {
         let base = self.server.trim_end_matches('/');
-        Client::new(if base.contains("://") { base.to_owned() } else { format!("http://{base}") })
+        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        Client::new(base, std::env::var(TOKEN_VARIABLE).ok())
     }
 }
 
 /// A connection to one server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     base: String,
+    token: Option<String>,
     http: reqwest::Client,
 }
 
 impl Client {
-    /// A client of the server at this address, such as `http://127.0.0.1:8080`.
-    pub(super) fn new(base: impl Into<String>) -> Result<Self> {
+    /// A client of the server at this address, such as `http://127.0.0.1:8080`, that shows this token.
+    pub(super) fn new(base: impl Into<String>, token: Option<String>) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { base: base.into(), http })
+        Ok(Self { base: base.into(), token, http })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
@@ -50,7 +54,8 @@ impl Client {
 
     /// A request to be given to [`Self::sent`].
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        self.token.iter().fold(request, RequestBuilder::bearer_auth)
     }
 
     /// The answer to a request; a problem is an error.

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let server = OwnServer::start("demo", &std::env::temp_dir(), &[])?;
-    let client = Client::new(server.address())?;
+    let client = Client::new(server.address(), None)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {

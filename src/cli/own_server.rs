@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::config::TOKEN_VARIABLE;
 use crate::sys;
 
 /// A server of this binary; it ends and its directory goes when it is dropped.
@@ -60,6 +61,8 @@ impl OwnServer {
 
 fn spawn(dir: &Path) -> Result<(Child, std::process::ChildStderr)> {
     let mut command = Command::new("/proc/self/exe");
+    // One that the caller has is for another server.
+    command.env_remove(TOKEN_VARIABLE);
     command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--grace", "0s", "--data-dir"]);
     command.arg(dir.join("data")).stdin(Stdio::null()).stderr(Stdio::piped());
     let settings = dir.join("gristmill.toml");

@@ -30,6 +30,9 @@ pub(super) fn check(arguments: &Arguments) -> Result<()> {
     let config = arguments.read()?;
     println!("listens on {}, keeps its data in {}", config.listen, config.data_dir.display());
     println!("{} slots ({})", config.slots, config.slots_reason);
+    config.may_listen_on(config.listen)?;
+    println!("{}", asked_for(&config));
+    config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     let mut wrong = 0;
     for (name, function) in &config.functions {
         println!("function {name}: mode {}, {}", function.adapter.mode.as_str(), function.command.join(" "));
@@ -40,6 +43,14 @@ pub(super) fn check(arguments: &Arguments) -> Result<()> {
     }
     anyhow::ensure!(wrong == 0, "{wrong} of these would keep workers from starting");
     Ok(())
+}
+
+fn asked_for(config: &Config) -> String {
+    match config.tokens.len() {
+        0 => "asks nobody for a token".into(),
+        1 => "asks for a token".into(),
+        tokens => format!("asks for one of {tokens} tokens"),
+    }
 }
 
 impl Arguments {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::TOKEN_VARIABLE;
 use crate::adapter::{self, Form, Mode};
 use crate::schema::Schema;
 use crate::units;
@@ -113,6 +114,10 @@ impl RawFunction {
         let program =
             self.command.first().context("command is empty; it is the program and its arguments")?;
         ensure!(!program.is_empty(), "the program in command is empty");
+        ensure!(
+            !self.pass_env.iter().any(|name| name == TOKEN_VARIABLE),
+            "pass_env: {TOKEN_VARIABLE} stays with the server"
+        );
         let has_forms = self.input.is_some() || self.output.is_some();
         ensure!(!has_forms || self.mode == Mode::Exec, "input and output are for mode = \"exec\" only");
         let counts = [

@@ -1,6 +1,7 @@
 //! The configuration: raw (flags, environment, file), then valid. Flag beats environment beats file beats default;
 //! a key that is not known is refused, and the nearest one named.
 
+mod access;
 mod functions;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,12 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::access::{Browsers, Tokens};
 use crate::model::Limits;
 use crate::nearest::with_nearest;
 use crate::sys::cpus;
 use crate::units;
+pub use access::TOKEN_VARIABLE;
 pub use functions::{Function, MAX_OUTPUT_BYTES, RawFunction};
 
 /// A job is kept for a week after its end, unless the operator says otherwise.
@@ -58,6 +61,18 @@ pub struct RawConfig {
     /// How many jobs that have ended are kept, the newest ones [default: all within the retention]
     #[arg(long, env = "GRISTMILL_RETENTION_COUNT", value_name = "N")]
     retention_count: Option<u64>,
+    /// A file of tokens, one a line, after its scope (read, submit or admin); beats `GRISTMILL_TOKEN`, which has one
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Ask nobody for a token, on whatever address
+    #[arg(long, env = "GRISTMILL_NO_AUTH", num_args = 0..=1, default_missing_value = "true")]
+    no_auth: Option<bool>,
+    /// Names, beside localhost, that the server is called by where it asks for no token
+    #[arg(long, env = "GRISTMILL_ALLOWED_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
+    allowed_hosts: Option<Vec<String>>,
+    /// Origins, beside its own, whose pages may call the server, such as `https://jobs.example.com`
+    #[arg(long, env = "GRISTMILL_ALLOWED_ORIGINS", value_name = "ORIGIN,…", value_delimiter = ',')]
+    allowed_origins: Option<Vec<String>>,
     /// Offer the function `fail`, which crashes, hangs and leaks on demand
     #[arg(long, env = "GRISTMILL_ENABLE_FAIL", num_args = 0..=1, default_missing_value = "true")]
     enable_fail: Option<bool>,
@@ -109,6 +124,14 @@ pub struct Config {
     pub retention: Duration,
     /// How many jobs that have ended are kept.
     pub retention_count: u64,
+    /// Who may call; empty: everyone who can reach the server.
+    pub tokens: Tokens,
+    /// What is dubious about where they came from.
+    token_warning: Option<String>,
+    /// The operator wants no tokens.
+    pub no_auth: bool,
+    /// Which hosts and origins are let in.
+    pub browsers: Browsers,
     /// Whether the function `fail` is offered.
     pub enable_fail: bool,
     /// How the log is written; `None`: as the terminal suggests.
@@ -123,7 +146,8 @@ impl RawConfig {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let raw = Self::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
         let dir = std::path::absolute(path)?.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Ok(Self { dir, text, ..raw })
+        let token_file = raw.token_file.map(|path| dir.join(path));
+        Ok(Self { token_file, dir, text, ..raw })
     }
 
     fn from_toml(text: &str) -> Result<Self> {
@@ -149,6 +173,10 @@ impl RawConfig {
             max_queued_bytes: self.max_queued_bytes.or(other.max_queued_bytes),
             retention: self.retention.or(other.retention),
             retention_count: self.retention_count.or(other.retention_count),
+            token_file: self.token_file.or_else(|| access::unless_in_environment(other.token_file)),
+            no_auth: self.no_auth.or(other.no_auth),
+            allowed_hosts: self.allowed_hosts.or(other.allowed_hosts),
+            allowed_origins: self.allowed_origins.or(other.allowed_origins),
             enable_fail: self.enable_fail.or(other.enable_fail),
             log_format: self.log_format.or(other.log_format),
             functions: other.functions,
@@ -171,8 +199,16 @@ impl RawConfig {
             valid.map(|valid| (name, valid))
         };
         let limits = Limits::default();
+        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let (tokens, token_warning) = access::tokens(self.token_file.as_deref())?;
+        let (hosts, origins) =
+            (self.allowed_hosts.unwrap_or_default(), self.allowed_origins.unwrap_or_default());
         Ok(Config {
-            listen: self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen,
+            tokens,
+            token_warning,
+            no_auth: self.no_auth.unwrap_or(false),
+            browsers: access::browsers(listen.ip(), hosts, origins)?,
             data_dir: std::path::absolute(self.data_dir.map_or_else(usual_data_dir, Ok)?)?,
             slots,
             slots_reason,

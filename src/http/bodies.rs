@@ -36,6 +36,16 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     }
 }
 
+/// For a body that is one JSON document, and no stream.
+pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match media_type(headers)? {
+        MediaType::Json => Ok(()),
+        MediaType::Ndjson => {
+            Err(unsupported("what is wanted is application/json (curl --json '{…}')".into()))
+        }
+    }
+}
+
 pub(super) fn unsupported(detail: String) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Edge, Problem};
 
+/// Where they are.
+pub(super) const PATHS: [&str; 2] = ["/healthz", "/readyz"];
+
 /// The process answers.
 pub(super) async fn alive() -> Json<Value> {
     Json(json!({"status": "ok"}))

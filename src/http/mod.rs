@@ -1,9 +1,11 @@
 //! The edge: HTTP in, HTTP out. A handler takes its request apart, calls one verb, and gives a view.
 //!
-//! Imports `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
+//! Imports `access`, `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
 //! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
 
+mod auth;
 mod bodies;
+mod browsers;
 mod dashboard;
 mod error;
 mod health;
@@ -32,6 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 pub use error::Problem;
 
+use crate::access::{Browsers, Tokens};
 use crate::model::{Limits, Timestamp};
 use crate::schema::Schema;
 use crate::store::Store;
@@ -106,6 +109,10 @@ pub struct Edge {
     pub supervisor: Handle,
     /// What may be called; it changes when the configuration is read again.
     pub functions: watch::Receiver<Arc<[FunctionView]>>,
+    /// Who may call; it changes when the configuration is read again.
+    pub tokens: watch::Receiver<Tokens>,
+    /// Which hosts and origins are let in.
+    pub browsers: Arc<Browsers>,
     /// What clients may send.
     pub limits: Limits,
     /// The time.
@@ -139,6 +146,9 @@ pub fn router(edge: Edge) -> Router {
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(edge.clone(), auth::check))
+        .layer(browsers::cors(&edge.browsers))
+        .layer(middleware::from_fn_with_state(edge.clone(), browsers::check))
         .layer(middleware::from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(edge)

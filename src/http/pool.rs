@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use super::bodies::must_be_json;
 use super::query::{Named, must_be_object};
 use super::views::{Page, PoolBody, pool_view};
 use super::{Edge, FunctionView, Problem};
@@ -25,7 +26,12 @@ struct Resize {
     slots: u32,
 }
 
-pub(super) async fn resize(State(edge): State<Edge>, body: Bytes) -> Result<Json<PoolBody>, Problem> {
+pub(super) async fn resize(
+    State(edge): State<Edge>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<PoolBody>, Problem> {
+    must_be_json(&headers)?;
     must_be_object(&body)?;
     let Resize { slots } = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("{}; what is wanted is {{\"slots\": 4}}", with_nearest(&error.to_string()));

@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Where its files are; they hold no data.
+pub(super) const PATHS: [&str; 3] = ["/", "/dashboard.css", "/dashboard.js"];
+
 pub(super) async fn page() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html"))
 }
