@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
 
 use super::query::{self, Named, Params};
 use super::views::{JobBody, Page, brief_view, job_view};
 use super::{Edge, Problem, results};
 use crate::model::{Job, JobId, JobState};
-use crate::store::{Deleted, JobFilter, Retried, RunnableJob};
+use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob};
 
 /// A list has so many items unless asked otherwise.
 const PAGE: u32 = 100;
@@ -28,20 +29,33 @@ async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
     Ok(job_view(job, &pool, (edge.now)()))
 }
 
-/// Waits until the job has ended, the time is over or the server shuts down; gives the job as it is then.
-async fn wait_for_end(edge: &Edge, id: JobId, wait: Duration) -> Result<Job, Problem> {
-    let (mut watch, mut draining) = (edge.store.watch(id), edge.draining.clone());
-    let until = tokio::time::Instant::now() + wait;
-    loop {
-        let job = find(edge, id).await?;
-        if job.state.is_final() {
-            return Ok(job);
+/// That a request is held until a job has ended.
+pub(super) struct Wait {
+    until: Instant,
+    watch: JobWatch,
+}
+
+impl Wait {
+    /// From now on; what is known of the job's state must not be older.
+    pub(super) fn new(edge: &Edge, id: JobId, time: Duration) -> Self {
+        Self { until: Instant::now() + time, watch: edge.store.watch(id) }
+    }
+
+    /// Waits until the job has ended, the time is over or the server shuts down; gives the job as it is then.
+    async fn for_end(mut self, edge: &Edge, mut job: Job) -> Result<Job, Problem> {
+        let mut draining = edge.draining.clone();
+        while !job.state.is_final() {
+            let changed = tokio::select! {
+                () = self.watch.changed() => true,
+                _ = draining.wait_for(|draining| *draining) => false,
+                () = sleep_until(self.until) => false,
+            };
+            if !changed {
+                break;
+            }
+            job = find(edge, job.id).await?;
         }
-        tokio::select! {
-            () = watch.changed() => {}
-            _ = draining.wait_for(|draining| *draining) => return Ok(job),
-            () = tokio::time::sleep_until(until) => return Ok(job),
-        }
+        Ok(job)
     }
 }
 
@@ -57,19 +71,25 @@ pub(super) async fn status(
     Named(id): Named,
     Params(StatusParams { wait }): Params<StatusParams>,
 ) -> Result<Json<JobBody>, Problem> {
-    let job = wait_for_end(&edge, query::job_id(&id)?, wait.unwrap_or_default()).await?;
+    let id = query::job_id(&id)?;
+    let wait = wait.map(|time| Wait::new(&edge, id, time));
+    let mut job = find(&edge, id).await?;
+    if let Some(wait) = wait {
+        job = wait.for_end(&edge, job).await?;
+    }
     Ok(Json(view(&edge, &job).await?))
 }
 
 /// The answer to a submit: 202 with the job, or 200 with its results if it ended within the time to wait.
-pub(super) async fn accepted(edge: &Edge, job: Job, wait: Option<Duration>) -> Result<Response, Problem> {
+pub(super) async fn accepted(edge: &Edge, job: Job, wait: Option<Wait>) -> Result<Response, Problem> {
     let location = format!("/v1/jobs/{}", job.id);
+    let is_held = wait.is_some();
     let job = match wait {
-        Some(wait) => wait_for_end(edge, job.id, wait).await?,
+        Some(wait) => wait.for_end(edge, job).await?,
         None => job,
     };
     let body = view(edge, &job).await?;
-    let mut response = if wait.is_some() && job.state.is_final() {
+    let mut response = if is_held && job.state.is_final() {
         let page = results::first_page(edge, &job).await?;
         let body = serde_json::to_string(&body).expect("a job's view always serialises");
         let body = format!("{},\"results\":{page}}}\n", body.strip_suffix('}').unwrap_or(&body));

@@ -91,17 +91,14 @@ pub(super) async fn results(
     headers: HeaderMap,
     Params(params): Params<ResultParams>,
 ) -> Result<Response, Problem> {
-    let job = query::job_id(&id)?;
-    if edge.store.job(job).await?.is_none() {
-        return Err(Problem::unknown_job(&id));
-    }
+    let job = edge.store.job(query::job_id(&id)?).await?.ok_or_else(|| Problem::unknown_job(&id))?;
     let (order, fields) = (params.order.into(), params.fields.into());
-    let freed = edge.store.freed_through(job).await?;
+    let freed = edge.store.freed_through(job.id).await?;
     if freed > 0 && (order == Order::Input || params.after < freed) {
         return Err(Problem::results_freed(freed));
     }
     let left = params.limit.unwrap_or(u64::MAX);
-    let cursor = Cursor::new(edge, job, order, fields, params.after, left);
+    let cursor = Cursor::new(edge, job.id, order, fields, params.after, left);
     if wants_page(&headers) {
         if params.follow {
             return Err(Problem::bad_request("follow=true needs NDJSON: leave out Accept: application/json"));
@@ -112,7 +109,7 @@ pub(super) async fn results(
                 "limit is {limit}; a JSON page can have 1 to {MOST_PAGE}"
             )));
         }
-        let page = cursor.page(limit).await?;
+        let page = cursor.page(limit, &job).await?;
         return Ok(([(header::CONTENT_TYPE, "application/json")], page + "\n").into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], cursor.stream(params.follow)).into_response())
@@ -145,7 +142,7 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
 
 /// The first results in the order of the inputs, as a page.
 pub(super) async fn first_page(edge: &Edge, job: &Job) -> Result<String, Problem> {
-    Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE).page(PAGE).await
+    Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE).page(PAGE, job).await
 }
 
 impl Cursor {
@@ -193,21 +190,20 @@ impl Cursor {
     }
 
     /// `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
-    async fn page(mut self, limit: u64) -> Result<String, Problem> {
-        self.left = limit;
-        let ended = self.has_ended().await?;
+    async fn page(mut self, limit: u64, job: &Job) -> Result<String, Problem> {
+        let end = job.state.is_final().then_some(job.tally.done());
+        self.left = end.map_or(limit, |end| limit.min(end.saturating_sub(self.after)));
         let mut items = String::from("{\"items\":[");
-        let mut at_end = false;
-        while items.len() < MOST_PAGE_BYTES {
+        while self.left > 0 && items.len() < MOST_PAGE_BYTES {
             let lines = self.next().await?;
             if lines.is_empty() {
-                at_end = self.left > 0;
                 break;
             }
             items.push_str(&String::from_utf8_lossy(&lines).replace('\n', ","));
         }
         items.truncate(items.trim_end_matches(',').len());
-        let next = if ended && at_end { "null".to_owned() } else { self.after.to_string() };
+        let at_end = end.is_some_and(|end| self.after >= end);
+        let next = if at_end { "null".to_owned() } else { self.after.to_string() };
         Ok(format!("{items}],\"next\":{next}}}"))
     }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::bodies::{MediaType, fit_all, media_type, read_all, read_ndjson};
 use super::idempotency::{self, KeyedBody};
 use super::inputs::{InputArray, SegmentBuilder, Staging};
+use super::jobs::Wait;
 use super::options::{LockParam, Options, Time, check, query_options};
 use super::query::Named;
 use super::{Edge, Problem, jobs, query};
@@ -50,10 +51,15 @@ pub(super) async fn submit(
             (spec, intake, inputs, staging)
         }
     };
-    let wait = query::prefer_wait(&headers);
+    let time = query::prefer_wait(&headers);
+    // Before it is there, so that its end is not missed.
+    let wait = time.map(|time| Wait::new(&edge, id, time));
     match accept(&edge, id, (spec, intake), inputs, staging, key.finish()).await? {
         Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
         Submitted::Same(job) => {
+            let wait = time.map(|time| Wait::new(&edge, job.id, time));
+            // It may have ended since it was looked up.
+            let job = edge.store.job(job.id).await?.unwrap_or(job);
             let mut response = jobs::accepted(&edge, job, wait).await?;
             response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
             Ok(response)

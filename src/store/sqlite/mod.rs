@@ -108,15 +108,25 @@ impl SqliteStore {
         self.writer.stopped()
     }
 
-    async fn read<T: Send + 'static>(
+    async fn look_up<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    ) -> StoreResult<T> {
+        self.readers.look_up(query).await.map_err(read_failed)
+    }
+
+    async fn search<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.readers.run(query).await.map_err(|error| {
-            tracing::error!(%error, "a read of the store failed");
-            StoreError::Stopped(error.to_string())
-        })
+        self.readers.search(query).await.map_err(read_failed)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` asks for")]
+fn read_failed(error: rusqlite::Error) -> StoreError {
+    tracing::error!(%error, "a read of the store failed");
+    StoreError::Stopped(error.to_string())
 }
 
 /// Sets a connection up; the log may have so many bytes before it is moved into the database.
@@ -154,18 +164,26 @@ impl Readers {
         Self { permits: Semaphore::new(connections.len()), free: Mutex::new(connections) }
     }
 
-    async fn run<T: Send + 'static>(
+    /// Runs a query that takes some microseconds where it is: to have another thread woken for it takes longer.
+    async fn look_up<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let conn = self.lock().pop().expect("there is a connection for each permit");
+        let answer = query(&conn);
+        self.lock().push(conn);
+        answer
+    }
+
+    /// Runs a query that may take long in a thread of its own.
+    async fn search<T: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<T> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let readers = Arc::clone(self);
-        let run = move || {
-            let conn = readers.lock().pop().expect("there is a connection for each permit");
-            let answer = query(&conn);
-            readers.lock().push(conn);
-            answer
-        };
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || runtime.block_on(readers.look_up(query));
         tokio::task::spawn_blocking(run).await.expect("queries do not panic and are not aborted")
     }
 
@@ -198,11 +216,11 @@ impl Store for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
-        self.read(move |conn| read::job(conn, id)).await
+        self.look_up(move |conn| read::job(conn, id)).await
     }
 
     async fn jobs(&self, filter: JobFilter, before: Option<JobId>, limit: u32) -> StoreResult<Vec<Job>> {
-        self.read(move |conn| read::jobs(conn, &filter, before, limit)).await
+        self.search(move |conn| read::jobs(conn, &filter, before, limit)).await
     }
 
     async fn results(
@@ -212,7 +230,7 @@ impl Store for SqliteStore {
         after: u64,
         limit: u64,
     ) -> StoreResult<Vec<ResultSegment>> {
-        self.read(move |conn| read::results(conn, id, order, after, limit)).await
+        self.look_up(move |conn| read::results(conn, id, order, after, limit)).await
     }
 
     fn watch(&self, id: JobId) -> JobWatch {
@@ -220,7 +238,7 @@ impl Store for SqliteStore {
     }
 
     async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {
-        self.read(move |conn| read::runnable(conn, after, limit)).await
+        self.search(move |conn| read::runnable(conn, after, limit)).await
     }
 
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {
@@ -266,7 +284,7 @@ impl Store for SqliteStore {
     }
 
     async fn freed_through(&self, id: JobId) -> StoreResult<u64> {
-        self.read(move |conn| read::freed_through(conn, id)).await
+        self.look_up(move |conn| read::freed_through(conn, id)).await
     }
 
     async fn pause(&self, id: JobId) -> StoreResult<Option<Job>> {
@@ -290,6 +308,6 @@ impl Store for SqliteStore {
     }
 
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
-        self.read(move |conn| read::logs(conn, id, filter)).await
+        self.search(move |conn| read::logs(conn, id, filter)).await
     }
 }
