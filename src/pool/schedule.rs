@@ -44,8 +44,8 @@ impl Pool {
         if self.draining {
             return;
         }
-        if self.jobs.wants_list() {
-            self.commands.push(Command::ListJobs);
+        if let Some(after) = self.jobs.wants_list() {
+            self.commands.push(Command::ListJobs { after });
         }
         for job in self.jobs.reconsider() {
             self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });

@@ -96,7 +96,7 @@ impl World {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::ListJobs => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
+            Command::ListJobs { .. } => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
             Command::Claim { job, chunks, max_tasks } => self.claim(job, chunks, max_tasks),
             Command::Spawn { worker, function, .. } => {
                 self.started += 1;
