@@ -31,7 +31,7 @@ INSERT INTO job_workers (job, worker, pid, node, tasks, busy_ns, cpu_ns, max_rss
 SELECT id, 'worker-1', 42, 'node', 1, 5, 5, 4096 FROM jobs WHERE finished_at IS NOT NULL;
 
 INSERT INTO job_labels (key, value, job)
-SELECT label.key, label.value, id FROM jobs, json_each(labels) AS label ORDER BY 1, 2, 3;
+SELECT label.key, label.value, jobs.id FROM jobs, json_each(labels) AS label ORDER BY 1, 2, 3;
 
 INSERT INTO keys (key, job, fingerprint, created_at)
 SELECT 'key-' || hex(id), id, zeroblob(32), created_at - 172800000000 FROM jobs WHERE finished_at IS NOT NULL;

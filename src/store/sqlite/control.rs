@@ -364,7 +364,8 @@ fn remove(conn: &Connection, job: JobId, most: usize) -> Result<usize> {
     for table in ["job_workers", "retries", "logs"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE job = ?1"))?.execute([job.as_bytes()])?;
     }
-    let its_labels = "SELECT label.key, label.value, id FROM jobs, json_each(labels) AS label WHERE id = ?1";
+    let its_labels =
+        "SELECT label.key, label.value, jobs.id FROM jobs, json_each(labels) AS label WHERE jobs.id = ?1";
     let sql = format!("DELETE FROM job_labels WHERE (key, value, job) IN ({its_labels})");
     conn.prepare_cached(&sql)?.execute([job.as_bytes()])?;
     conn.prepare_cached("UPDATE keys SET has_job = 0 WHERE job = ?1")?.execute([job.as_bytes()])?;

@@ -3,6 +3,8 @@
 //! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
 
 mod control;
+#[cfg(test)]
+mod costs;
 mod files;
 mod lease;
 mod read;
