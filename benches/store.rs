@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures_util::future::join_all;
 use gristmill::model::{InputSegment, JobId, JobOptions, JobSpec, Outcomes, Timestamp};
 use gristmill::store::sqlite::SqliteStore;
-use gristmill::store::{Chunk, Claim, Completion, NewJob, QueueLimits, Store};
+use gristmill::store::{Chunk, Claim, Completion, JobWatch, NewJob, QueueLimits, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -44,7 +44,7 @@ async fn submit(store: Arc<SqliteStore>, total: u64) -> JobId {
     let spec = JobSpec { function: "echo".into(), name, labels, options };
     let limits = QueueLimits { tasks: 1 << 40, bytes: 1 << 40 };
     let id = JobId(Uuid::now_v7());
-    let segment = |first| {
+    let segment = |first: u64| {
         let count = (total - first).min(1000);
         InputSegment { first, count: count as u32, lines: "12345\n".repeat(count as usize).into() }
     };
@@ -115,7 +115,7 @@ fn completions(criterion: &mut Criterion) {
                 let chunks = bench.claim(job, waiters as u32, 1000);
                 (bench.store.watch(job), chunks.iter().map(completion).collect::<Vec<_>>())
             };
-            let complete = |(watch, all): (_, Vec<Arc<Completion>>)| {
+            let complete = |(watch, all): (JobWatch, Vec<Arc<Completion>>)| {
                 let all = all.into_iter().map(|done| bench.store.complete_if_leased(done, NOW));
                 (bench.runtime.block_on(join_all(all)), watch)
             };
