@@ -134,7 +134,7 @@ type Turn = (Reverse<i32>, u64, JobId);
 
 /// Which runnable jobs of the store may not be here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unlisted {
+pub(super) enum Unlisted {
     None,
     All,
     /// Those behind this one, in the store's order: by priority, then by id.
@@ -205,18 +205,14 @@ impl Jobs {
         }
     }
 
-    /// Behind which job the store is to be asked for others, if there may be some, and there is room.
-    pub(super) fn wants_list(&mut self) -> Option<Option<(i32, JobId)>> {
+    /// Which jobs the store is to be asked for: those that may not be here, if there is room.
+    pub(super) fn wants_list(&mut self) -> Unlisted {
         if self.listing || self.by_id.len() >= MOST_JOBS / 2 {
-            return None;
+            return Unlisted::None;
         }
-        let after = match std::mem::replace(&mut self.unlisted, Unlisted::None) {
-            Unlisted::None => return None,
-            Unlisted::All => None,
-            Unlisted::Behind(priority, id) => Some((priority, id)),
-        };
-        self.listing = true;
-        Some(after)
+        let wanted = std::mem::replace(&mut self.unlisted, Unlisted::None);
+        self.listing = wanted != Unlisted::None;
+        wanted
     }
 
     /// Gives the jobs whose end is doubtful, once the store has answered all about them: it says what is true when it

@@ -101,8 +101,8 @@ impl Past {
     }
 }
 
-fn label(key: &str, value: &str) -> Option<(String, String)> {
-    Some((key.into(), value.into()))
+fn label(key: &str, value: &str) -> (String, String) {
+    (key.into(), value.into())
 }
 
 /// Lists by what a client may ask for.
@@ -115,12 +115,12 @@ fn filters() -> Vec<(&'static str, JobFilter)> {
         ("no such state", JobFilter { state: cancelled, ..all() }),
         ("function", JobFilter { function: Some("primes".into()), ..all() }),
         ("function and state", JobFilter { function: Some("echo".into()), state: cancelled, ..all() }),
-        ("label", JobFilter { label: label("batch", "0"), ..all() }),
-        ("no such label", JobFilter { label: label("batch", "none"), ..all() }),
-        ("label and state", JobFilter { label: label("team", "x"), state: cancelled, ..all() }),
+        ("label", JobFilter { label: Some(label("batch", "0")), ..all() }),
+        ("no such label", JobFilter { label: Some(label("batch", "none")), ..all() }),
+        ("label and state", JobFilter { label: Some(label("team", "x")), state: cancelled, ..all() }),
         (
             "label and function",
-            JobFilter { label: label("batch", "0"), function: Some("primes".into()), state: None },
+            JobFilter { label: Some(label("batch", "0")), function: Some("primes".into()), state: None },
         ),
     ]
 }

@@ -54,7 +54,7 @@ pub(super) fn jobs(
         and(&format!("{begin}key = ?"), key.clone().into());
         and(if by_label { "value = ?" } else { "value = ?)" }, value.clone().into());
     }
-    sql.push_str(&format!(" ORDER BY {id} DESC LIMIT ?"));
+    sql.extend([" ORDER BY ", id, " DESC LIMIT ?"]);
     values.push(limit.into());
     conn.prepare_cached(&sql)?.query_map(params_from_iter(values), read_job)?.collect()
 }
