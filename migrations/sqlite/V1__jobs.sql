@@ -41,7 +41,16 @@ CREATE INDEX jobs_streamed ON jobs (id) WHERE is_open = 2;
 CREATE INDEX jobs_hidden ON jobs (id) WHERE state IN ('staging', 'deleted');
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_by_function ON jobs (function, id);
+CREATE INDEX jobs_by_function_and_state ON jobs (function, state, id);
 CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL AND state <> 'deleted';
+
+-- The labels of jobs once more, to find jobs by.
+CREATE TABLE job_labels (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    job BLOB NOT NULL,
+    PRIMARY KEY (key, value, job)
+) WITHOUT ROWID;
 
 CREATE TABLE inputs (
     job BLOB NOT NULL,
@@ -118,9 +127,13 @@ CREATE TABLE logs (
     PRIMARY KEY (job, seq)
 ) WITHOUT ROWID;
 
+-- A key outlives its job, but not for long.
 CREATE TABLE keys (
     key TEXT PRIMARY KEY,
     job BLOB NOT NULL,
     fingerprint BLOB NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    has_job INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID;
+CREATE INDEX keys_by_job ON keys (job);
+CREATE INDEX keys_without_job ON keys (created_at) WHERE has_job = 0;

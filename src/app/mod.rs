@@ -29,6 +29,8 @@ use shutdown::{Shutdown, Signals};
 
 /// The first argument that makes this binary a worker of a built-in function; its name follows.
 pub const WORKER_ARGUMENT: &str = "__worker";
+/// Jobs are forgotten some at a time; after so long it goes on.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// A client that has not sent its request's head by then is let go.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -110,13 +112,18 @@ fn reload_at_hangup(reload: impl Fn() -> Result<Config> + Send + 'static, reload
 /// Forgets jobs that ended long ago, every so often.
 fn sweep(store: Arc<dyn Store>, age: Duration, count: u64) {
     let every = (age / 4).clamp(Duration::from_secs(1), Duration::from_mins(1));
+    let mut next = every;
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(every).await;
+            tokio::time::sleep(next).await;
+            next = every;
             let ended_since = Timestamp(now().0.saturating_sub(age.as_micros() as i64));
-            match store.sweep(Retention { ended_since, count }).await {
+            match store.sweep(Retention { ended_since, count }, now()).await {
                 Ok(0) | Err(StoreError::Full) => {}
-                Ok(jobs) => tracing::info!(jobs, "jobs that ended long ago are forgotten"),
+                Ok(jobs) => {
+                    tracing::info!(jobs, "jobs that ended long ago are forgotten");
+                    next = SWEEP_AGAIN;
+                }
                 Err(StoreError::Stopped(_)) => return,
             }
         }

@@ -15,7 +15,7 @@ const STAGE_BYTES: usize = 4 << 20;
 
 /// Makes segments of inputs.
 #[derive(Debug)]
-pub(super) struct SegmentBuilder {
+pub struct SegmentBuilder {
     most_lines: usize,
     sealed: Vec<InputSegment>,
     sealed_bytes: usize,
@@ -40,7 +40,7 @@ impl SegmentBuilder {
     }
 
     /// Appends a valid JSON value.
-    pub(super) fn push(&mut self, value: &[u8]) {
+    pub fn push(&mut self, value: &[u8]) {
         json::push_line(&mut self.lines, value);
         self.longest = self.longest.max(value.len());
         self.count += 1;
@@ -51,12 +51,12 @@ impl SegmentBuilder {
     }
 
     /// The longest input so far, in bytes.
-    pub(super) fn longest(&self) -> usize {
+    pub fn longest(&self) -> usize {
         self.longest
     }
 
     /// How many there are so far.
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 
@@ -66,7 +66,7 @@ impl SegmentBuilder {
     }
 
     /// All of them, if none was taken as surplus.
-    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let sealed = self.sealed.iter().flat_map(|segment| lines(&segment.lines));
         sealed.chain(lines(&self.lines))
     }
@@ -82,7 +82,7 @@ impl SegmentBuilder {
     }
 
     /// The segments that are full, once there are so many that they should not wait in memory.
-    pub(super) fn take_surplus(&mut self) -> Option<Vec<InputSegment>> {
+    pub fn take_surplus(&mut self) -> Option<Vec<InputSegment>> {
         if self.sealed_bytes < STAGE_BYTES {
             return None;
         }
@@ -91,7 +91,7 @@ impl SegmentBuilder {
     }
 
     /// The last segments, and how many inputs there were in all.
-    pub(super) fn finish(mut self) -> (Vec<InputSegment>, u64) {
+    pub fn finish(mut self) -> (Vec<InputSegment>, u64) {
         self.seal();
         (self.sealed, self.total)
     }
@@ -99,7 +99,7 @@ impl SegmentBuilder {
 
 /// Reads the array of inputs of a JSON body straight into segments.
 #[derive(Debug, Default)]
-pub(super) struct InputArray(pub(super) SegmentBuilder);
+pub struct InputArray(pub SegmentBuilder);
 
 impl<'de> Deserialize<'de> for InputArray {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,7 +8,7 @@ use crate::store::Order;
 
 /// What of each result is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fields {
+pub enum Fields {
     /// The whole result.
     All,
     /// The bare output; `null` where there is none.
@@ -16,7 +16,8 @@ pub(super) enum Fields {
 }
 
 /// A segment that is being rendered, and how far it is.
-pub(super) struct Rendering {
+#[derive(Debug)]
+pub struct Rendering {
     segment: ResultSegment,
     /// How many of its results are done, and where the next one's outcome and line begin.
     done: u64,
@@ -26,7 +27,7 @@ pub(super) struct Rendering {
 
 impl Rendering {
     /// Begins behind the first `after` results of this order.
-    pub(super) fn new(segment: ResultSegment, order: Order, after: u64) -> Self {
+    pub fn new(segment: ResultSegment, order: Order, after: u64) -> Self {
         let position = match order {
             Order::Completion => segment.first_seq - 1,
             Order::Input => segment.first_index,
@@ -38,13 +39,13 @@ impl Rendering {
     }
 
     /// Whether nothing is left of it.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.done == self.segment.count
     }
 
     /// Appends a line for each of the next results, `limit` at most and until `out` is of the size `full`; gives how
     /// many there were.
-    pub(super) fn render(&mut self, out: &mut Vec<u8>, limit: u64, full: usize, fields: Fields) -> u64 {
+    pub fn render(&mut self, out: &mut Vec<u8>, limit: u64, full: usize, fields: Fields) -> u64 {
         let (first_seq, first_index) = (self.segment.first_seq, self.segment.first_index);
         let used = match &self.segment.body {
             ResultBody::Ran { used, .. } => *used,

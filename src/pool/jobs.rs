@@ -134,6 +134,15 @@ impl Entry {
 
 type Turn = (Reverse<i32>, u64, JobId);
 
+/// Which runnable jobs of the store may not be here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unlisted {
+    None,
+    All,
+    /// Those behind this one, in the store's order: by priority, then by id.
+    Behind(i32, JobId),
+}
+
 /// The jobs, by id and by whose turn it is.
 #[derive(Debug)]
 pub(super) struct Jobs {
@@ -145,8 +154,7 @@ pub(super) struct Jobs {
     delayed: BTreeMap<JobId, Instant>,
     /// Those that have stopped or ended, as doubtful news says.
     over: BTreeSet<JobId>,
-    /// Whether the store may have runnable jobs that are not here.
-    more: bool,
+    unlisted: Unlisted,
     listing: bool,
 }
 
@@ -159,7 +167,7 @@ impl Default for Jobs {
             locks: BTreeMap::new(),
             delayed: BTreeMap::new(),
             over: BTreeSet::new(),
-            more: true,
+            unlisted: Unlisted::All,
             listing: false,
         }
     }
@@ -179,7 +187,7 @@ impl Jobs {
             return;
         }
         if self.by_id.len() >= MOST_JOBS {
-            self.more = true;
+            self.unlisted = Unlisted::All;
             return;
         }
         let peers = self.turns.range((Reverse(brief.priority), 0, JobId::from_bytes([0; 16]))..).next();
@@ -191,19 +199,22 @@ impl Jobs {
         self.by_id.insert(entry.brief.id, entry);
     }
 
-    /// A list from the store has come in.
-    pub(super) fn listed(&mut self, more: bool) {
+    /// A list from the store has come in; it has others behind `last`, if there is one.
+    pub(super) fn listed(&mut self, last: Option<(i32, JobId)>) {
         self.listing = false;
-        self.more |= more;
+        if let (Some((priority, id)), Unlisted::None) = (last, self.unlisted) {
+            self.unlisted = Unlisted::Behind(priority, id);
+        }
     }
 
-    /// Whether the store is to be asked for jobs: there may be others, and there is room.
-    pub(super) fn wants_list(&mut self) -> bool {
-        let wants = self.more && !self.listing && self.by_id.len() < MOST_JOBS / 2;
-        if wants {
-            (self.more, self.listing) = (false, true);
+    /// Which jobs the store is to be asked for: those that may not be here, if there is room.
+    pub(super) fn wants_list(&mut self) -> Unlisted {
+        if self.listing || self.by_id.len() >= MOST_JOBS / 2 {
+            return Unlisted::None;
         }
-        wants
+        let wanted = std::mem::replace(&mut self.unlisted, Unlisted::None);
+        self.listing = wanted != Unlisted::None;
+        wanted
     }
 
     /// Gives the jobs whose end is doubtful, once the store has answered all about them: it says what is true when it
@@ -250,7 +261,7 @@ impl Jobs {
     /// Tasks of the job may be claimed from then on.
     pub(super) fn delay(&mut self, job: JobId, until: Instant) {
         let Some(entry) = self.by_id.get(&job) else {
-            self.more = true;
+            self.unlisted = Unlisted::All;
             return;
         };
         if !entry.is_over() {
@@ -322,7 +333,9 @@ impl Jobs {
     /// Tasks of the job are back in the queue; the store lists a job that is not known here.
     pub(super) fn requeued(&mut self, job: JobId, count: u32) {
         let Some(entry) = self.by_id.get_mut(&job) else {
-            self.more |= count > 0;
+            if count > 0 {
+                self.unlisted = Unlisted::All;
+            }
             return;
         };
         if !entry.is_over() {

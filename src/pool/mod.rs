@@ -31,7 +31,7 @@ const MOST_DOUBLINGS: u32 = 8;
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// Jobs with tasks to run, new ones or more of old ones; `more` if the store has others behind them.
+    /// Jobs with tasks to run, new ones or more of old ones; `more` if the store has others behind the last of them.
     Jobs {
         /// The jobs.
         jobs: Vec<JobBrief>,
@@ -123,7 +123,10 @@ pub enum Event {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Ask the store for jobs; answered by [`Event::Jobs`].
-    ListJobs,
+    ListJobs {
+        /// Behind the one of this priority and id, in the store's order; from the first on if there is none.
+        after: Option<(i32, JobId)>,
+    },
     /// Ask the store for leases; answered by [`Event::Claimed`].
     Claim {
         /// The job.
@@ -251,8 +254,9 @@ impl Pool {
     fn apply(&mut self, event: Event, now: Instant) {
         match event {
             Event::Jobs { jobs, more } => {
+                let last = jobs.last().filter(|_| more).map(|job| (job.priority, job.id));
                 jobs.into_iter().for_each(|job| self.jobs.add(job));
-                self.jobs.listed(more);
+                self.jobs.listed(last);
             }
             Event::Claimed { job, leases, unclaimed, later, ended } => {
                 self.claimed(job, leases, unclaimed, ended);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::jobs::Entry;
+use super::jobs::{Entry, Unlisted};
 use super::workers::{WorkerId, WorkerState};
 use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
 use crate::model::JobId;
@@ -44,8 +44,12 @@ impl Pool {
         if self.draining {
             return;
         }
-        if self.jobs.wants_list() {
-            self.commands.push(Command::ListJobs);
+        match self.jobs.wants_list() {
+            Unlisted::None => {}
+            Unlisted::All => self.commands.push(Command::ListJobs { after: None }),
+            Unlisted::Behind(priority, id) => {
+                self.commands.push(Command::ListJobs { after: Some((priority, id)) });
+            }
         }
         for job in self.jobs.reconsider() {
             self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });

@@ -97,7 +97,7 @@ impl World {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::ListJobs => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
+            Command::ListJobs { .. } => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
             Command::Claim { job, chunks, max_tasks } => self.claim(job, chunks, max_tasks),
             Command::Spawn { worker, function, .. } => {
                 self.started += 1;
@@ -517,4 +517,23 @@ fn a_function_that_does_not_start_is_tried_again_later_and_later() {
         worker = spawned(&pool.handle(Event::Tick, now)).unwrap();
     }
     assert_eq!(waits, [100, 200, 400]);
+}
+
+#[test]
+fn the_store_lists_jobs_a_page_after_another() {
+    let mut pool = Pool::new(2);
+    let now = Instant::now();
+    let page = |numbers: std::ops::Range<u128>, more| Event::Jobs {
+        jobs: numbers.map(|number| brief(number, "echo", 1)).collect(),
+        more,
+    };
+    let lists = |commands: Vec<Command>| {
+        let after = |command| if let Command::ListJobs { after } = command { Some(after) } else { None };
+        commands.into_iter().filter_map(after).collect::<Vec<_>>()
+    };
+    assert_eq!(lists(pool.handle(Event::Tick, now)), [None]);
+    assert_eq!(lists(pool.handle(page(0..1000, true), now)), [Some((0, job(999)))]);
+    assert_eq!(lists(pool.handle(page(1000..1500, false), now)), []);
+    // With as many as it wants it asks for no more until there is room.
+    assert_eq!(lists(pool.handle(page(1500..5000, true), now)), []);
 }

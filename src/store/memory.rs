@@ -553,7 +553,7 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn sweep(&self, retention: Retention) -> StoreResult<u64> {
+    async fn sweep(&self, retention: Retention, _: Timestamp) -> StoreResult<u64> {
         let mut state = self.lock();
         let mut ended: Vec<(Timestamp, JobId)> =
             state.jobs.values().filter_map(|entry| Some((entry.job.finished_at?, entry.job.id))).collect();

@@ -429,8 +429,9 @@ pub trait Store: Send + Sync + 'static {
     /// Undoes a pause; gives the job as it is then, and how many of its tasks are neither leased nor done.
     async fn resume(&self, id: JobId) -> StoreResult<Option<(Job, u64)>>;
 
-    /// Forgets jobs that have ended and are not to be kept, some at a time; gives how many.
-    async fn sweep(&self, retention: Retention) -> StoreResult<u64>;
+    /// Forgets jobs that have ended and are not to be kept, and keys that are older than [`KEY_LIFETIME`] and have lost
+    /// their jobs, some at a time; gives how many jobs.
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> StoreResult<u64>;
 
     /// Frees the results of a job up to this seq, whole segments at a time: nobody reads them again. Gives the seq up
     /// to which they are gone.

@@ -245,10 +245,10 @@ impl Supervisor {
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::ListJobs => {
+            Command::ListJobs { after } => {
                 let store = self.store.clone();
                 self.pending
-                    .push(Box::pin(async move { Answer::Listed(store.runnable(None, LIST_JOBS).await) }));
+                    .push(Box::pin(async move { Answer::Listed(store.runnable(after, LIST_JOBS).await) }));
             }
             Command::Claim { job, chunks, max_tasks } => {
                 let (store, now) = (self.store.clone(), (self.now)());

@@ -1,5 +1,6 @@
 //! Processes as `/proc` shows them, and signals to them.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -62,4 +63,21 @@ pub(crate) fn alive(pid: u32) -> bool {
 /// Sends a signal as `kill` does.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// How often each thread of a process has gone to sleep by itself: how often it was woken.
+pub(crate) fn wake_ups(pid: u32) -> BTreeMap<u32, u64> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return BTreeMap::new() };
+    let count = |thread: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        Some((thread.parse().ok()?, line.trim().parse().ok()?))
+    };
+    threads.filter_map(|entry| count(entry.ok()?.file_name().to_str()?)).collect()
+}
+
+/// How many bytes a process has read so far, from files that are in memory too.
+pub(crate) fn bytes_read(pid: u32) -> u64 {
+    let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }

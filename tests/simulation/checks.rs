@@ -147,7 +147,10 @@ impl Checks {
                     (seat.closed, seat.ending) = (true, true);
                 }
             }
-            Command::ListJobs | Command::Claim { .. } | Command::Release { .. } | Command::Fail { .. } => {}
+            Command::ListJobs { .. }
+            | Command::Claim { .. }
+            | Command::Release { .. }
+            | Command::Fail { .. } => {}
         }
     }
 

@@ -63,8 +63,8 @@ impl Disk {
         now(self.store.job(id))
     }
 
-    pub(crate) fn runnable(&self, limit: u32) -> Vec<RunnableJob> {
-        now(self.store.runnable(None, limit))
+    pub(crate) fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> Vec<RunnableJob> {
+        now(self.store.runnable(after, limit))
     }
 
     pub(crate) fn cancel(&self, id: JobId, at: Timestamp) -> Option<Job> {

@@ -184,8 +184,8 @@ impl World {
         self.trace(&command);
         self.checks.command(&command, &self.chunks, &self.plan, self.now);
         match command {
-            Command::ListJobs => {
-                let jobs = self.disk.runnable(LIST_JOBS);
+            Command::ListJobs { after } => {
+                let jobs = self.disk.runnable(after, LIST_JOBS);
                 self.store_answers(ANSWER, Answer::Listed(jobs));
             }
             Command::Claim { job, chunks, max_tasks } => self.claim(Claim { job, chunks, max_tasks }),

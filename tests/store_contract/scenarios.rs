@@ -467,10 +467,10 @@ async fn jobs_that_ended_are_swept_by_age_and_by_number(bench: Bench) {
     }
     let since = |seconds: u64| Timestamp(bench.now().0 - i64::try_from(seconds * 1_000_000).unwrap());
     let keep_all = Retention { ended_since: Timestamp(0), count: u64::MAX };
-    assert_eq!(bench.store().sweep(keep_all).await.unwrap(), 0);
+    assert_eq!(bench.store().sweep(keep_all, bench.now()).await.unwrap(), 0);
     let by_age = Retention { ended_since: since(45), count: u64::MAX };
-    assert_eq!(bench.store().sweep(by_age).await.unwrap(), 1);
-    assert_eq!(bench.store().sweep(Retention { count: 2, ..keep_all }).await.unwrap(), 2);
+    assert_eq!(bench.store().sweep(by_age, bench.now()).await.unwrap(), 1);
+    assert_eq!(bench.store().sweep(Retention { count: 2, ..keep_all }, bench.now()).await.unwrap(), 2);
     let left: Vec<_> =
         bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().iter().map(|job| job.id).collect();
     assert_eq!(left, [ended[4], ended[3], running]);

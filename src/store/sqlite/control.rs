@@ -14,6 +14,8 @@ use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Rete
 const GARBAGE_ROWS: usize = 64;
 /// Jobs that one sweep forgets at most.
 const SWEEP_JOBS: i64 = 1000;
+/// Keys without a job that one sweep forgets at most.
+const SWEEP_KEYS: i64 = 5000;
 
 /// Begins the next epoch: staged inputs of an earlier start are dropped, and its leases go back to the queue, free
 /// of charge.
@@ -26,10 +28,6 @@ pub(super) fn begin_epoch(conn: &mut Connection, now: Timestamp) -> Result<Epoch
              SELECT job, first, count, attempt, attempt > 1 FROM leases;
          DELETE FROM leases;",
     )?;
-    let old = now.0 - KEY_LIFETIME.as_micros() as i64;
-    let sql = "DELETE FROM keys WHERE created_at < ?1
-               AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = keys.job AND state <> 'deleted')";
-    transaction.execute(sql, [old])?;
     let epoch = transaction.query_row("SELECT epoch FROM node", [], |row| rows::u64(row, 0))?;
     transaction.commit()?;
     finish_cancels(conn, now)?;
@@ -88,20 +86,51 @@ impl Writer {
         cancel_unleased(&self.conn, job, progress)
     }
 
-    pub(super) fn sweep(&mut self, retention: Retention) -> Result<u64> {
+    pub(super) fn sweep(&mut self, retention: Retention, now: Timestamp) -> Result<u64> {
+        self.sweep_keys(now)?;
         let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
                        SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted' AND finished_at < ?1
                        LIMIT ?2)";
         let values = params![retention.ended_since.0, SWEEP_JOBS];
         let mut swept = self.conn.prepare_cached(sql)?.execute(values)?;
+        self.count_ended(-(swept as i64));
+        let surplus = match i64::try_from(retention.count) {
+            Ok(keep) => self.ended()?.saturating_sub(keep).clamp(0, SWEEP_JOBS),
+            Err(_) => 0,
+        };
         let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
-                       SELECT id FROM (SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'
-                                       ORDER BY finished_at DESC LIMIT -1 OFFSET ?1) LIMIT ?2)";
-        if let Ok(keep) = i64::try_from(retention.count) {
-            swept += self.conn.prepare_cached(sql)?.execute(params![keep, SWEEP_JOBS])?;
+                       SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'
+                       ORDER BY finished_at LIMIT ?1)";
+        if surplus > 0 {
+            let more = self.conn.prepare_cached(sql)?.execute([surplus])?;
+            self.count_ended(-(more as i64));
+            swept += more;
         }
         self.garbage |= swept > 0;
         Ok(swept as u64)
+    }
+
+    fn sweep_keys(&self, now: Timestamp) -> Result<()> {
+        let old = now.0 - KEY_LIFETIME.as_micros() as i64;
+        let sql = "DELETE FROM keys WHERE key IN (
+                       SELECT key FROM keys WHERE has_job = 0 AND created_at < ?1 ORDER BY created_at LIMIT ?2)";
+        self.conn.prepare_cached(sql)?.execute(params![old, SWEEP_KEYS]).map(drop)
+    }
+
+    /// How many jobs have ended. They are counted once, when it is first asked for.
+    fn ended(&mut self) -> Result<i64> {
+        let sql = "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'";
+        let ended = match self.ended {
+            Some(ended) => ended,
+            None => self.conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?,
+        };
+        self.ended = Some(ended);
+        Ok(ended)
+    }
+
+    /// So many more jobs have ended.
+    pub(super) fn count_ended(&mut self, more: i64) {
+        self.ended = self.ended.map(|ended| ended + more);
     }
 
     pub(super) fn free_results(&mut self, id: JobId, through: u64) -> Result<Option<u64>> {
@@ -109,10 +138,13 @@ impl Writer {
             return Ok(None);
         }
         let through = i64::try_from(through).unwrap_or(i64::MAX);
+        // As seqs have no gap, all before the last segment that begins up to there is whole, and it is if it ends there.
         let sql =
-            "SELECT max(first_seq + count - 1) FROM results WHERE job = ?1 AND first_seq + count - 1 <= ?2";
-        let freed: Option<i64> =
-            self.conn.prepare_cached(sql)?.query_row(params![id.as_bytes(), through], |row| row.get(0))?;
+            "SELECT CASE WHEN first_seq + count - 1 <= ?2 THEN first_seq + count - 1 ELSE first_seq - 1 END
+                   FROM results WHERE job = ?1 AND first_seq <= ?2 ORDER BY first_seq DESC LIMIT 1";
+        let values = params![id.as_bytes(), through];
+        let freed =
+            self.conn.prepare_cached(sql)?.query_row(values, |row| row.get::<_, i64>(0)).optional()?;
         if let Some(freed) = freed {
             let sql = "DELETE FROM results WHERE job = ?1 AND first_seq <= ?2";
             self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), freed])?;
@@ -167,6 +199,7 @@ impl Writer {
         let count: usize = failed.iter().map(|segment| segment.failures().len()).sum();
         let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
         if count > 0 {
+            self.count_ended(-1);
             self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), count as i64])?;
         }
         self.changed.insert(id);
@@ -282,6 +315,7 @@ impl Writer {
         self.conn
             .prepare_cached("UPDATE jobs SET state = 'deleted' WHERE id = ?1")?
             .execute([id.as_bytes()])?;
+        self.count_ended(-1);
         self.garbage = true;
         self.changed.insert(id);
         Ok(Deleted::Yes)
@@ -323,21 +357,40 @@ fn runs_of(numbers: &[u64]) -> Vec<(u64, u64)> {
 
 /// Removes some rows of deleted jobs and gives their pages back; whether there may be more.
 pub(super) fn collect_garbage(conn: &Connection) -> Result<bool> {
-    let sql = "SELECT id FROM jobs WHERE state = 'deleted' LIMIT 1";
-    let job = conn.prepare_cached(sql)?.query_row([], |row| rows::job_id(row, 0)).optional()?;
-    let Some(job) = job else { return give_back(conn) };
+    let mut left = GARBAGE_ROWS;
+    while left > 0 {
+        let sql = "SELECT id FROM jobs WHERE state = 'deleted' LIMIT 1";
+        let job = conn.prepare_cached(sql)?.query_row([], |row| rows::job_id(row, 0)).optional()?;
+        match job {
+            Some(job) => left = left.saturating_sub(remove(conn, job, left)?),
+            None if left == GARBAGE_ROWS => return give_back(conn),
+            None => break,
+        }
+    }
+    Ok(true)
+}
+
+/// Removes a deleted job, or so many of its rows; gives how many that were, the job itself counted as one.
+fn remove(conn: &Connection, job: JobId, most: usize) -> Result<usize> {
+    let mut removed = 0;
     for table in ["inputs", "results"] {
-        let some = "SELECT rowid FROM {table} WHERE job = ?1 LIMIT ?2".replace("{table}", table);
+        let some = format!("SELECT rowid FROM {table} WHERE job = ?1 LIMIT ?2");
         let mut delete = conn.prepare_cached(&format!("DELETE FROM {table} WHERE rowid IN ({some})"))?;
-        if delete.execute(params![job.as_bytes(), GARBAGE_ROWS as i64])? == GARBAGE_ROWS {
-            return Ok(true);
+        removed += delete.execute(params![job.as_bytes(), (most - removed) as i64])?;
+        if removed == most {
+            return Ok(removed);
         }
     }
     for table in ["job_workers", "retries", "logs"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE job = ?1"))?.execute([job.as_bytes()])?;
     }
+    let its_labels =
+        "SELECT label.key, label.value, jobs.id FROM jobs, json_each(labels) AS label WHERE jobs.id = ?1";
+    let sql = format!("DELETE FROM job_labels WHERE (key, value, job) IN ({its_labels})");
+    conn.prepare_cached(&sql)?.execute([job.as_bytes()])?;
+    conn.prepare_cached("UPDATE keys SET has_job = 0 WHERE job = ?1")?.execute([job.as_bytes()])?;
     conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.as_bytes()])?;
-    Ok(true)
+    Ok(removed + 1)
 }
 
 /// Shortens the file by some of its free pages; whether there may be more.

@@ -235,6 +235,7 @@ impl Writer {
         let ended = progress.is_complete() && !progress.state.is_final();
         if ended {
             progress.state = progress.tally.final_state(progress.on_error);
+            self.count_ended(1);
             self.hurry = true;
         }
         rows::save(&self.conn, job, &progress, ended.then_some(now))?;

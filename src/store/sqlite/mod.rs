@@ -3,6 +3,8 @@
 //! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
 
 mod control;
+#[cfg(test)]
+mod costs;
 mod files;
 mod lease;
 mod read;
@@ -275,8 +277,8 @@ impl Store for SqliteStore {
         self.writer.write(Urgency::Now, move |w| w.close(id, now)).await
     }
 
-    async fn sweep(&self, retention: Retention) -> StoreResult<u64> {
-        self.writer.write(Urgency::Soon, move |w| w.sweep(retention)).await
+    async fn sweep(&self, retention: Retention, now: Timestamp) -> StoreResult<u64> {
+        self.writer.write(Urgency::Soon, move |w| w.sweep(retention, now)).await
     }
 
     async fn free_results(&self, id: JobId, through: u64) -> StoreResult<Option<u64>> {

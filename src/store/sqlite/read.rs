@@ -13,11 +13,12 @@ use crate::store::{JobFilter, LogEntry, LogFilter, LogPage, Order, RunnableJob};
 /// One answer holds about so many bytes of results.
 const PAGE_BYTES: usize = 1 << 17;
 
-const JOB: &str = "SELECT id, function, name, labels, options, state, total, succeeded, failed, cancelled,
-    created_at, started_at, finished_at, cpu_ns, task_times, is_open FROM jobs";
+/// The columns of a job, as [`read_job`] wants them.
+const JOB: &str = "id, function, name, labels, options, state, total, succeeded, failed, cancelled,
+    created_at, started_at, finished_at, cpu_ns, task_times, is_open";
 
 pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<Job>> {
-    let sql = format!("{JOB} WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
+    let sql = format!("SELECT {JOB} FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
     let job = conn.prepare_cached(&sql)?.query_row([id.as_bytes()], read_job).optional()?;
     job.map(|job| Ok(Job { workers: workers(conn, id)?, ..job })).transpose()
 }
@@ -28,7 +29,11 @@ pub(super) fn jobs(
     before: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<Job>> {
-    let mut sql = format!("{JOB} WHERE state NOT IN ('staging', 'deleted')");
+    // Most jobs succeed: those of another state are few, and are looked through for a label; else its own jobs are.
+    let by_label = filter.label.is_some() && matches!(filter.state, None | Some(JobState::Succeeded));
+    let (from, id) =
+        if by_label { ("job_labels CROSS JOIN jobs ON id = job", "job") } else { ("jobs", "id") };
+    let mut sql = format!("SELECT {JOB} FROM {from} WHERE state NOT IN ('staging', 'deleted')");
     let mut values: Vec<Value> = Vec::new();
     let mut and = |condition: &str, value: Value| {
         sql.push_str(" AND ");
@@ -36,7 +41,7 @@ pub(super) fn jobs(
         values.push(value);
     };
     if let Some(before) = before {
-        and("id < ?", before.as_bytes().to_vec().into());
+        and(&format!("{id} < ?"), before.as_bytes().to_vec().into());
     }
     if let Some(state) = filter.state {
         and("state = ?", state.as_str().to_owned().into());
@@ -45,10 +50,11 @@ pub(super) fn jobs(
         and("function = ?", function.clone().into());
     }
     if let Some((key, value)) = &filter.label {
-        and("EXISTS (SELECT 1 FROM json_each(labels) WHERE key = ?", key.clone().into());
-        and("value = ?)", value.clone().into());
+        let begin = if by_label { "" } else { "EXISTS (SELECT 1 FROM job_labels WHERE job = id AND " };
+        and(&format!("{begin}key = ?"), key.clone().into());
+        and(if by_label { "value = ?" } else { "value = ?)" }, value.clone().into());
     }
-    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    sql.extend([" ORDER BY ", id, " DESC LIMIT ?"]);
     values.push(limit.into());
     conn.prepare_cached(&sql)?.query_map(params_from_iter(values), read_job)?.collect()
 }

@@ -51,6 +51,8 @@ impl Writer {
                    (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes, is_open)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let finished_at = state.is_final().then_some(now);
+        self.count_ended(i64::from(is_over));
+        self.keep_labels(&job)?;
         let spec = &job.spec;
         self.conn.prepare_cached(sql)?.execute(params![
             job.id.as_bytes(),
@@ -79,6 +81,14 @@ impl Writer {
             task_times: Histogram::default(),
             workers: Vec::new(),
         }))
+    }
+
+    fn keep_labels(&self, job: &NewJob) -> Result<()> {
+        let sql = "INSERT INTO job_labels (key, value, job) VALUES (?1, ?2, ?3)";
+        for (key, value) in &job.spec.labels {
+            self.conn.prepare_cached(sql)?.execute(params![key, value, job.id.as_bytes()])?;
+        }
+        Ok(())
     }
 
     fn keep_key(&self, key: &IdempotencyKey, job: JobId, now: Timestamp) -> Result<()> {

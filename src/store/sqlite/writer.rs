@@ -63,6 +63,8 @@ pub(super) struct Writer {
     pub(super) space: Space,
     /// No more than this is queued, if that is known.
     pub(super) queued_at_most: Option<QueueLimits>,
+    /// How many jobs have ended, if they have been counted and no write was undone since.
+    pub(super) ended: Option<i64>,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
     watches: Watches,
@@ -80,7 +82,7 @@ pub(super) struct WriterHandle {
 impl Writer {
     pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches, space: Space) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
-        let (garbage, queued_at_most, hurry) = (true, None, false);
+        let (garbage, queued_at_most, ended, hurry) = (true, None, None, false);
         Self {
             conn,
             epoch,
@@ -91,6 +93,7 @@ impl Writer {
             last_lease,
             space,
             queued_at_most,
+            ended,
             hurry,
             watches,
         }
@@ -119,6 +122,7 @@ impl Writer {
         let outcome = savepoint(&self.conn, "SAVEPOINT request").and_then(|()| work(self));
         let outcome = outcome.and_then(|answer| savepoint(&self.conn, "RELEASE request").map(|()| answer));
         outcome.map_err(|error| {
+            self.ended = None;
             if !self.conn.is_autocommit() {
                 let undone = savepoint(&self.conn, "ROLLBACK TO request");
                 drop(undone.and(savepoint(&self.conn, "RELEASE request")));
@@ -252,6 +256,7 @@ impl Loop {
             self.writer.conn.execute_batch("ROLLBACK")?;
         }
         self.writer.segments = SegmentCache::default();
+        self.writer.ended = None;
         self.writer.space.ran_out();
         self.shorten_log();
         Ok(())
