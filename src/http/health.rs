@@ -19,7 +19,7 @@ pub(super) async fn ready(State(edge): State<Edge>) -> Result<Json<Value>, Probl
     if *edge.draining.borrow() {
         return Err(Problem::shutting_down());
     }
-    edge.supervisor.view().await?;
+    edge.supervisor.glance().await?;
     edge.store.runnable(None, 1).await?;
     Ok(Json(json!({"status": "ready"})))
 }

@@ -25,7 +25,9 @@ async fn find(edge: &Edge, id: JobId) -> Result<Job, Problem> {
 
 async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
     // A supervisor that has ended has neither slots nor workers.
-    let pool = edge.supervisor.view().await.unwrap_or_default();
+    let pool =
+        if job.state.is_final() { edge.supervisor.glance().await } else { edge.supervisor.view().await };
+    let pool = pool.unwrap_or_default();
     Ok(job_view(job, &pool, (edge.now)()))
 }
 
@@ -126,7 +128,7 @@ pub(super) async fn list(
     });
     let filter = JobFilter { state: params.state, function: params.function, label: label.transpose()? };
     let jobs = edge.store.jobs(filter, params.after, limit).await?;
-    let (slots, now) = (edge.supervisor.view().await.unwrap_or_default().slots, (edge.now)());
+    let (slots, now) = (edge.supervisor.glance().await.unwrap_or_default().slots, (edge.now)());
     let next = if jobs.len() == limit as usize { jobs.last().map(|job| job.id) } else { None };
     let items = jobs.iter().map(|job| brief_view(job, slots, now)).collect();
     Ok(Json(Page { items, next }))

@@ -17,13 +17,20 @@ pub enum WorkerSelector {
     Pid(u32),
 }
 
+/// Whether the kernel is asked what each worker uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Depth {
+    Glance,
+    Measured,
+}
+
 /// What is asked of the supervisor.
 #[derive(Debug)]
 pub(super) enum Ask {
     Submitted(RunnableJob),
     Cancelled(JobId),
     Paused(JobId),
-    View(oneshot::Sender<PoolView>),
+    View(Depth, oneshot::Sender<PoolView>),
     Resize(u32, oneshot::Sender<PoolView>),
     End(WorkerSelector, oneshot::Sender<bool>),
     Functions(BTreeMap<String, WorkerCommand>),
@@ -64,7 +71,12 @@ impl Handle {
 
     /// The slots and the workers as they are now.
     pub async fn view(&self) -> Result<PoolView, Ended> {
-        self.ask(Ask::View).await
+        self.ask(|answer| Ask::View(Depth::Measured, answer)).await
+    }
+
+    /// As [`Self::view`], but what each worker uses is not measured for it, and given as 0.
+    pub async fn glance(&self) -> Result<PoolView, Ended> {
+        self.ask(|answer| Ask::View(Depth::Glance, answer)).await
     }
 
     /// So many slots from now on; running tasks go on to their end.

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::child::{self, Assignment, Launch, Order, Settlement};
-use super::handle::Ask;
+use super::handle::{Ask, Depth};
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
 use crate::model::{JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
@@ -111,11 +111,11 @@ impl Supervisor {
             Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Ask::Paused(job) => self.decide(Event::Paused(job)),
             // Whoever asked may have gone away; the same below.
-            Ask::View(answer) => drop(answer.send(self.view())),
+            Ask::View(depth, answer) => drop(answer.send(self.view(depth))),
             Ask::Resize(slots, answer) => {
                 self.settings.slots_reason = "set while running".into();
                 self.decide(Event::Resize(slots));
-                drop(answer.send(self.view()));
+                drop(answer.send(self.view(Depth::Measured)));
             }
             Ask::End(selector, answer) => {
                 let found = self.find(selector);

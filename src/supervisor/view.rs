@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
+use super::handle::Depth;
 use crate::model::{Epoch, JobId, WorkerName};
 use crate::pool::{WorkerId, WorkerState};
 use crate::sys;
@@ -97,13 +98,16 @@ pub struct RunningTask {
 }
 
 impl Supervisor {
-    pub(super) fn view(&self) -> PoolView {
+    pub(super) fn view(&self, depth: Depth) -> PoolView {
         let now = Instant::now();
         let mut workers: Vec<WorkerView> = self
             .pool
             .workers()
             .map(|(id, name, function, state)| self.worker(id, name, function, state, now))
             .collect();
+        if depth == Depth::Measured {
+            workers.iter_mut().for_each(measure);
+        }
         workers.sort_by_key(|worker| worker.name);
         let (node, slots_reason) = (self.settings.node.clone(), self.settings.slots_reason.clone());
         let start_failures = self.view_start_failures().collect();
@@ -149,8 +153,13 @@ impl Supervisor {
             activity,
             tasks: member.map_or(0, |member| member.tasks),
             busy: member.map_or(Duration::ZERO, |member| member.busy),
-            cpu_ns: pid.and_then(sys::process_cpu_ns).unwrap_or(0),
-            max_rss_bytes: pid.and_then(sys::proc::max_rss_bytes).unwrap_or(0),
+            cpu_ns: 0,
+            max_rss_bytes: 0,
         }
     }
+}
+
+fn measure(worker: &mut WorkerView) {
+    worker.cpu_ns = worker.pid.and_then(sys::process_cpu_ns).unwrap_or(0);
+    worker.max_rss_bytes = worker.pid.and_then(sys::proc::max_rss_bytes).unwrap_or(0);
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch as channel};
 
@@ -41,7 +42,7 @@ pub const FILE_NAME: &str = "gristmill.sqlite";
 /// Earlier versions may corrupt a WAL that is reset while another connection commits.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 const READERS: usize = 4;
-const PAGE_BYTES: u64 = 8192;
+const PAGE_BYTES: u64 = 4096;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +135,7 @@ fn read_failed(error: rusqlite::Error) -> StoreError {
 /// Sets a connection up; the log may have so many bytes before it is moved into the database.
 fn prepare(conn: &Connection, log_bytes: u64) -> rusqlite::Result<()> {
     conn.execute_batch(
-        "PRAGMA page_size = 8192;
+        "PRAGMA page_size = 4096;
          PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -144,12 +145,19 @@ fn prepare(conn: &Connection, log_bytes: u64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "wal_autocheckpoint", (log_bytes / PAGE_BYTES) as i64)?;
     conn.pragma_update(None, "journal_size_limit", log_bytes as i64)?;
     conn.set_prepared_statement_cache_capacity(64);
+    keep_plans(conn)?;
     Ok(())
+}
+
+/// A statement stays as it was prepared. Otherwise one that a partial index may serve is prepared anew for each value.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     conn.execute_batch("PRAGMA cache_size = -4096; PRAGMA query_only = ON;")?;
+    keep_plans(&conn)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     Ok(conn)
 }
