@@ -86,11 +86,11 @@ pub(super) async fn accept(
         let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge) };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
-            tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
             if !job.state.is_final() {
                 let spec = job.spec.clone();
                 edge.supervisor.submitted(RunnableJob { id, spec, unclaimed: total }).await;
             }
+            tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
         }
         Ok(submitted)
     });

@@ -38,7 +38,7 @@ impl Writer {
             self.keep_key(key, job.id, now)?;
         }
         self.insert_inputs(job.id, &segments)?;
-        let input_bytes = self.check_inputs(job.id, job.total)?;
+        let input_bytes = self.check_inputs(job.id, job.total, &segments)?;
         if let Some(queued) = self.queue_is_full(job.limits, job.total, input_bytes)? {
             self.refuse(job.id, job.key.as_ref())?;
             return Ok(Submitted::QueueFull(queued));
@@ -121,7 +121,7 @@ impl Writer {
         let is_open =
             progress.is_open && !progress.state.is_final() && progress.state != JobState::Cancelling;
         self.insert_inputs(more.staged, segments)?;
-        let bytes = self.check_inputs(more.staged, more.total)?;
+        let bytes = self.check_inputs(more.staged, more.total, segments)?;
         let queued = self.queue_is_full(more.limits, more.total, bytes)?;
         if !is_open || queued.is_some() {
             self.refuse(more.staged, more.key.as_ref())?;
@@ -162,9 +162,12 @@ impl Writer {
         Ok(Some(read::job(&self.conn, id)?.map_or(Submitted::Gone(id), Submitted::Same)))
     }
 
-    /// What was staged was answered before it was durable. If the disk was full since, some of it is missing.
+    /// Sees that all inputs are there, these last ones and those staged before them. What was staged was answered before it was durable. If the disk was full since, some of it is missing.
     /// Gives the size of all.
-    fn check_inputs(&self, job: JobId, total: u64) -> Result<u64> {
+    fn check_inputs(&self, job: JobId, total: u64, last: &[InputSegment]) -> Result<u64> {
+        if last.iter().map(|segment| u64::from(segment.count)).sum::<u64>() == total {
+            return Ok(last.iter().map(|segment| segment.lines.len() as u64).sum());
+        }
         let sql =
             "SELECT coalesce(sum(count), 0), coalesce(sum(length(lines)), 0) FROM inputs WHERE job = ?1";
         let read = |row: &rusqlite::Row<'_>| Ok((rows::u64(row, 0)?, rows::u64(row, 1)?));

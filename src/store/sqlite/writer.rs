@@ -39,6 +39,12 @@ const GARBAGE_PAUSE: Duration = Duration::from_millis(20);
 /// Under load, garbage waits for so long and no longer.
 const GARBAGE_PATIENCE: Duration = Duration::from_millis(20);
 
+/// How a request begins, ends, and is undone: with a savepoint, for which SQLite copies each page that it changes …
+const UNDONE_ALONE: [&[&str]; 3] =
+    [&["SAVEPOINT request"], &["RELEASE request"], &["ROLLBACK TO request", "RELEASE request"]];
+/// … or, where it is the first of its transaction, with all of that.
+const UNDONE_WHOLE: [&[&str]; 3] = [&[], &[], &["ROLLBACK", "BEGIN IMMEDIATE"]];
+
 type Answer = Box<dyn FnOnce(StoreResult<()>) + Send>;
 type Work = Box<dyn FnOnce(&mut Writer) -> Option<Answer> + Send>;
 
@@ -65,6 +71,8 @@ pub(super) struct Writer {
     pub(super) queued_at_most: Option<QueueLimits>,
     /// How many jobs have ended, if they have been counted and no write was undone since.
     pub(super) ended: Option<i64>,
+    /// Whether the transaction holds nothing yet.
+    is_first: bool,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
     watches: Watches,
@@ -82,7 +90,7 @@ pub(super) struct WriterHandle {
 impl Writer {
     pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches, space: Space) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
-        let (garbage, queued_at_most, ended, hurry) = (true, None, None, false);
+        let (garbage, queued_at_most, ended, is_first, hurry) = (true, None, None, false, false);
         Self {
             conn,
             epoch,
@@ -94,6 +102,7 @@ impl Writer {
             space,
             queued_at_most,
             ended,
+            is_first,
             hurry,
             watches,
         }
@@ -118,14 +127,17 @@ impl Writer {
         if self.conn.is_autocommit() {
             return Err(StoreError::Full);
         }
-        let savepoint = |conn: &Connection, sql: &str| conn.prepare_cached(sql)?.execute([]).map(drop);
-        let outcome = savepoint(&self.conn, "SAVEPOINT request").and_then(|()| work(self));
-        let outcome = outcome.and_then(|answer| savepoint(&self.conn, "RELEASE request").map(|()| answer));
+        let is_first = std::mem::take(&mut self.is_first);
+        let [begin, end, undo] = if is_first { UNDONE_WHOLE } else { UNDONE_ALONE };
+        let each = |conn: &Connection, sql: &[&str]| {
+            sql.iter().try_for_each(|sql| conn.prepare_cached(sql)?.execute([]).map(drop))
+        };
+        let outcome = each(&self.conn, begin).and_then(|()| work(self));
+        let outcome = outcome.and_then(|answer| each(&self.conn, end).map(|()| answer));
         outcome.map_err(|error| {
             self.ended = None;
             if !self.conn.is_autocommit() {
-                let undone = savepoint(&self.conn, "ROLLBACK TO request");
-                drop(undone.and(savepoint(&self.conn, "RELEASE request")));
+                self.is_first = each(&self.conn, undo).is_ok() && is_first;
             }
             if is_full(&error) {
                 self.space.ran_out();
@@ -223,6 +235,7 @@ impl Loop {
 
     fn transaction(&mut self, first: Request) -> rusqlite::Result<()> {
         self.writer.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.writer.is_first = true;
         let answers = self.gather(first);
         let outcome = self.commit();
         self.last_commit = Instant::now();
