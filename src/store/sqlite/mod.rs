@@ -256,8 +256,7 @@ impl Store for SqliteStore {
     }
 
     async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
-        let urgency = if self.watches.is_watched(done.job) { Urgency::Now } else { Urgency::Soon };
-        self.writer.write(urgency, move |w| w.complete_if_leased(&done, now)).await
+        self.writer.write(Urgency::Soon, move |w| w.complete_if_leased(&done, now)).await
     }
 
     async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt> {

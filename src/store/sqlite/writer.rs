@@ -1,7 +1,8 @@
 //! The one writer: a thread that runs what waits in one transaction, commits it, and only then answers.
 //!
 //! Group commit: while a commit is being synced, requests gather and share the next one. A request says how soon
-//! its commit must come; without haste, commits are [`COMMIT_INTERVAL`] apart under load and at once after idleness.
+//! its commit must come; without haste, commits are [`COMMIT_INTERVAL`] apart under load and at once after idleness:
+//! a few may follow each other closely, as one input and its result do (the generic cell rate algorithm, ITU-T I.371).
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -19,6 +20,8 @@ use crate::store::{QueueLimits, StoreError, StoreResult};
 
 /// Under load, writes without haste share a commit every so often.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+/// After idleness, so many commits need not be apart.
+const COMMIT_BURST: u32 = 4;
 /// A transaction takes no more requests than this, so that the first of them is not kept waiting.
 const MAX_GROUP: usize = 4096;
 
@@ -115,7 +118,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || {
                 let now = Instant::now();
-                Loop { writer: self, incoming, last_commit: now, garbage_due: now, stop }.run();
+                Loop { writer: self, incoming, paced: now, garbage_due: now, stop }.run();
             })
             .expect("a thread can be started while the server starts");
         WriterHandle { requests: Some(requests), stopped, thread: Some(thread) }
@@ -203,7 +206,8 @@ impl Drop for WriterHandle {
 struct Loop {
     writer: Writer,
     incoming: Receiver<Request>,
-    last_commit: Instant,
+    /// Were all commits [`COMMIT_INTERVAL`] apart, the next would be due then.
+    paced: Instant,
     /// When some more garbage is to be removed, if there is any.
     garbage_due: Instant,
     stop: watch::Sender<Option<String>>,
@@ -238,7 +242,7 @@ impl Loop {
         self.writer.is_first = true;
         let answers = self.gather(first);
         let outcome = self.commit();
-        self.last_commit = Instant::now();
+        self.paced = self.paced.max(Instant::now()) + COMMIT_INTERVAL;
         let (word, outcome) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
             Err(error) if is_full(&error) => {
@@ -292,7 +296,8 @@ impl Loop {
             hurry |= request.urgency == Urgency::Now;
             answers.extend((request.work)(&mut self.writer));
             hurry |= std::mem::take(&mut self.writer.hurry);
-            let wait = COMMIT_INTERVAL.saturating_sub(self.last_commit.elapsed());
+            let early = Instant::now() + COMMIT_INTERVAL * (COMMIT_BURST - 1);
+            let wait = self.paced.saturating_duration_since(early);
             let wait = if hurry { Duration::ZERO } else { wait };
             next = if wait.is_zero() {
                 self.incoming.try_recv().ok()
