@@ -19,7 +19,7 @@ use crate::store::watch::Watches;
 use crate::store::{QueueLimits, StoreError, StoreResult};
 
 /// Under load, writes without haste share a commit every so often.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(25);
 /// After idleness, so many commits need not be apart.
 const COMMIT_BURST: u32 = 4;
 /// A transaction takes no more requests than this, so that the first of them is not kept waiting.
