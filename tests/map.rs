@@ -78,7 +78,7 @@ impl Client {
 }
 
 fn numbers(range: std::ops::Range<u64>) -> String {
-    range.map(|number| format!("{number}\n")).collect()
+    range.fold(String::new(), |text, number| text + &number.to_string() + "\n")
 }
 
 fn newest_job(server: &Server) -> Job<'_> {

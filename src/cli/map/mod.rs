@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// Write whole results with index, PID, timings and errors, not bare outputs
     #[arg(long)]
     results: bool,
-    /// An option of the job, as in the query of POST /v1/jobs: processes=2, timeout=30s, max_attempts=1, label=a=b …
+    /// An option of the job, as in the query of POST /v1/jobs: processes=2, timeout=30s, label=a=b …
     #[arg(short, long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,
 }

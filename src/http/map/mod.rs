@@ -21,7 +21,7 @@ use super::render::Fields;
 use super::results::{Cursor, FieldsParam, OrderParam};
 use super::submit::accept;
 use super::{Edge, Problem};
-use crate::model::JobId;
+use crate::model::{JobId, JobSpec};
 use crate::store::{Intake, JobWatch, Order, Submitted};
 use upload::Upload;
 
@@ -70,22 +70,19 @@ fn must_be_lines(headers: &HeaderMap) -> Result<(), Problem> {
         let detail = "a map has no Idempotency-Key: a reader that was cut off goes on at its job's results with after=";
         return Err(Problem::bad_request(detail));
     }
-    if headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING) {
-        if let MediaType::Json = media_type(headers)? {
-            return Err(unsupported(
-                "the content type is application/json; a map takes application/x-ndjson, one input a line"
-                    .into(),
-            ));
+    let says_what =
+        headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING);
+    match if says_what { media_type(headers)? } else { MediaType::Ndjson } {
+        MediaType::Ndjson => Ok(()),
+        MediaType::Json => {
+            let detail =
+                "the content type is application/json; a map takes application/x-ndjson, one input a line";
+            Err(unsupported(detail.into()))
         }
     }
-    Ok(())
 }
 
-fn read_query(
-    edge: &Edge,
-    function: String,
-    query: &str,
-) -> Result<(crate::model::JobSpec, Order, Fields), Problem> {
+fn read_query(edge: &Edge, function: String, query: &str) -> Result<(JobSpec, Order, Fields), Problem> {
     let (mut order, mut fields, mut rest) = (OrderParam::Input, FieldsParam::All, Vec::new());
     for (key, value) in query_pairs(query)? {
         let wrong = |want| Problem::bad_request(format!("{key} is {value:?} in the query; it can be {want}"));
@@ -117,13 +114,13 @@ struct Answer {
 
 /// What is left to be said.
 enum Rest {
-    Results(Answer),
+    Results(Box<Answer>),
     Cut,
 }
 
 impl Answer {
     fn stream(self) -> Body {
-        Body::from_stream(stream::unfold(Some(Rest::Results(self)), |rest| async {
+        Body::from_stream(stream::unfold(Some(Rest::Results(Box::new(self))), |rest| async {
             match rest? {
                 Rest::Results(answer) => answer.next().await,
                 Rest::Cut => {
@@ -135,7 +132,7 @@ impl Answer {
         }))
     }
 
-    async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Option<Rest>)> {
+    async fn next(mut self: Box<Self>) -> Option<(Result<Bytes, std::io::Error>, Option<Rest>)> {
         match self.cursor.next_or_end(Some(&mut self.watch)).await {
             Ok(Some(lines)) => {
                 self.read.send_replace(self.cursor.given());

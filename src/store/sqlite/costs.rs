@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::{JobOptions, JobSpec, JobState, Outcomes};
-use crate::store::{IdempotencyKey, QueueLimits};
+use crate::store::{IdempotencyKey, Intake, QueueLimits};
 
 const FEW: i64 = 2_000;
 const MANY: i64 = 20_000;
@@ -132,7 +132,7 @@ fn new_job(number: u128) -> (NewJob, Vec<InputSegment>) {
     let limits = QueueLimits { tasks: 1 << 40, bytes: 1 << 40 };
     let id = JobId(Uuid::from_u128(u128::MAX - number));
     let segment = InputSegment { first: 0, count: 1, lines: "1\n".into() };
-    (NewJob { id, spec, total: 1, open: false, key, limits }, vec![segment])
+    (NewJob { id, spec, total: 1, intake: Intake::Closed, key, limits }, vec![segment])
 }
 
 impl Past {
