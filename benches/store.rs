@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures_util::future::join_all;
 use gristmill::model::{InputSegment, JobId, JobOptions, JobSpec, Outcomes, Timestamp};
 use gristmill::store::sqlite::SqliteStore;
-use gristmill::store::{Chunk, Claim, Completion, JobWatch, NewJob, QueueLimits, Store};
+use gristmill::store::{Chunk, Claim, Completion, Intake, JobWatch, NewJob, QueueLimits, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ async fn submit(store: Arc<SqliteStore>, total: u64) -> JobId {
         InputSegment { first, count: count as u32, lines: "12345\n".repeat(count as usize).into() }
     };
     let segments = (0..total).step_by(1000).map(segment).collect();
-    let job = NewJob { id, spec, total, open: false, key: None, limits };
+    let job = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits };
     store.submit(job, segments, NOW).await.expect("the store takes the job");
     id
 }
