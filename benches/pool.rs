@@ -30,6 +30,7 @@ impl World {
             function: "echo".into(),
             priority: 0,
             processes: None,
+            chunk_size: None,
             lock: lock.cloned(),
             rules: Rules::default(),
             unclaimed: u64::MAX >> 1,
