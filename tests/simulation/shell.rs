@@ -128,6 +128,7 @@ impl World {
                 function: spec.function,
                 priority,
                 processes,
+                chunk_size: spec.options.chunk_size,
                 lock: spec.options.lock,
                 rules,
                 unclaimed,
