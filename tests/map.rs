@@ -86,6 +86,14 @@ fn newest_job(server: &Server) -> Job<'_> {
     Job::with_id(server, list["items"][0]["id"].as_str().unwrap())
 }
 
+/// The newest job, once so many of its inputs are there.
+fn newest_job_of(server: &Server, inputs: u64) -> Job<'_> {
+    let is_there = |list: &Value| list["items"][0]["progress"]["total"] == inputs;
+    let list = || common::check(server.get("/v1/jobs?limit=1").expect(200).json(), is_there);
+    common::eventually("the inputs", list);
+    newest_job(server)
+}
+
 /// A server that is at the same address when it is started again.
 fn server_at_a_port() -> Server {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -214,6 +222,50 @@ fn the_command_reads_on_when_the_server_is_back() {
         ended.stderr
     );
     assert!(ended.stderr.contains("going on after"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_command_reads_on_behind_a_server_that_was_told_to_end() {
+    let server = server_at_a_port();
+    let mut client = Client::gristmill(&server, &["sleep"]);
+    client.send("0\n1.0\n0.0\n1.5\n");
+    drop(client.stdin.take());
+    assert_eq!(client.receive(), "0");
+    newest_job(&server).wait_for("all inputs", |job| job["open"] == json!(false));
+    server.terminate();
+    server.ended();
+    server.restart();
+    let ended = client.end();
+    let rest = ["1.0", "0.0", "1.5"].map(str::to_owned).to_vec();
+    assert_eq!((ended.rest, ended.code), (rest, Some(0)), "{}", ended.stderr);
+}
+
+#[test]
+fn a_map_whose_job_is_cancelled_ends_though_more_could_come() {
+    let server = Server::start();
+    let mut client = Client::curl(&server, "sleep?fields=output");
+    client.send("0\n3600\n");
+    assert_eq!(client.receive(), "0");
+    newest_job(&server).cancel().expect(202);
+    let rest: Vec<String> = (0..2).map(|_| client.receive()).collect();
+    assert_eq!(rest[0], "null");
+    assert!(rest[1].contains("urn:gristmill:problem:not-open"), "{}", rest[1]);
+    assert_eq!(client.end().code, Some(18));
+}
+
+#[test]
+fn results_that_were_freed_before_they_were_read_are_no_end() {
+    let server = Server::start();
+    let mut client = Client::curl(&server, "sleep?fields=output");
+    client.send("1\n0\n0\n0\n");
+    drop(client.stdin.take());
+    let job = newest_job_of(&server, 4);
+    job.wait_for_done(3);
+    let freed = server.client().call("DELETE", &format!("{}/results?through=3", job.path()), &[], "");
+    assert_eq!(freed.expect(200).json()["freed_through"], 3);
+    let ended = client.end();
+    assert_eq!((ended.rest[0].as_str(), ended.rest.len(), ended.code), ("1", 2, Some(18)));
+    assert!(ended.rest[1].contains("urn:gristmill:problem:results-freed"), "{}", ended.rest[1]);
 }
 
 #[test]

@@ -152,3 +152,22 @@ fn the_results_of_a_job_that_is_deleted_under_its_reader_are_cut_short() {
     server.delete(&job.path()).expect(204);
     assert!(lines.any(|line| line.is_err()), "nobody takes them for whole");
 }
+
+#[test]
+fn pages_go_on_to_the_results_of_tasks_that_were_run_again() {
+    let server = Server::start();
+    let job = server.map("sha256", &json!(["a", 1, "b", 2]));
+    assert_eq!(job.wait()["state"], "failed");
+    server.client().call("POST", &format!("{}/retry", job.path()), &[], "").expect(202);
+    job.wait_for("the second run", |job| job["state"] == "failed");
+    let (mut seqs, mut after) = (Vec::new(), json!(0));
+    while !after.is_null() {
+        let page = job.page(&format!("order=completion&limit=2&after={after}"));
+        seqs.extend(page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()));
+        after = page["next"].clone();
+    }
+    let by_stream: Vec<u64> = job.results().iter().map(|result| result["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, by_stream);
+    assert_eq!(seqs.last(), Some(&6));
+    assert_eq!(job.page("order=input")["next"], Value::Null);
+}

@@ -22,7 +22,7 @@ fn documented_job() -> Value {
     json!({
         "id": "…", "function": "sha256", "name": "nightly", "labels": {"team": "x"}, "state": "queued", "open": false,
         "options": {"processes": {"requested": 4, "granted": 2}, "priority": 0, "timeout_ms": null,
-                    "max_attempts": 3, "on_error": "continue", "retry_backoff_ms": 0.0, "lock": null},
+                    "max_attempts": 3, "on_error": "continue", "retry_backoff_ms": 0.0, "chunk_size": null, "lock": null},
         "progress": {"total": 2, "queued": 2, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "done": 0,
                      "ratio": 0.0, "rate_per_s": null, "eta_ms": null},
         "timings": {"created_at": "…", "started_at": null, "finished_at": null, "queued_ms": 0.4, "wall_ms": null,

@@ -191,7 +191,9 @@ impl Cursor {
 
     /// `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
     async fn page(mut self, limit: u64, job: &Job) -> Result<String, Problem> {
-        let end = job.state.is_final().then_some(job.tally.done());
+        let ended = job.state.is_final();
+        // In the order of the inputs, their number is the end; a task that was run again has another seq.
+        let end = (ended && self.order == Order::Input).then_some(job.tally.done());
         self.left = end.map_or(limit, |end| limit.min(end.saturating_sub(self.after)));
         let mut items = String::from("{\"items\":[");
         while self.left > 0 && items.len() < MOST_PAGE_BYTES {
@@ -202,9 +204,22 @@ impl Cursor {
             items.push_str(&String::from_utf8_lossy(&lines).replace('\n', ","));
         }
         items.truncate(items.trim_end_matches(',').len());
-        let at_end = end.is_some_and(|end| self.after >= end);
+        let at_end = match end {
+            Some(end) => self.after >= end,
+            None => ended && !self.has_more(true).await?,
+        };
         let next = if at_end { "null".to_owned() } else { self.after.to_string() };
         Ok(format!("{items}],\"next\":{next}}}"))
+    }
+
+    /// Results that were freed under their reader are no end.
+    async fn see_that_none_was_freed(&self, job: &Job) -> Result<(), Problem> {
+        let freed = self.edge.store.freed_through(self.job).await?;
+        let missed = match self.order {
+            Order::Input => freed > 0 && self.after < job.tally.done(),
+            Order::Completion => self.after < freed,
+        };
+        if missed { Err(Problem::results_freed(freed)) } else { Ok(()) }
     }
 
     fn stream(self, follow: bool) -> Body {
@@ -240,7 +255,8 @@ impl Cursor {
             if ended {
                 // One that was deleted under its reader has no end.
                 let job = self.edge.store.job(self.job).await?;
-                return job.map(|_| None).ok_or_else(|| Problem::unknown_job(&self.job.to_string()));
+                let job = job.ok_or_else(|| Problem::unknown_job(&self.job.to_string()))?;
+                return self.see_that_none_was_freed(&job).await.map(|()| None);
             }
             if *self.edge.draining.borrow() {
                 return Err(Problem::shutting_down());

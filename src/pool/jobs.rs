@@ -183,6 +183,10 @@ impl Jobs {
                 self.over.insert(brief.id);
             } else {
                 entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
+                // The answer to a claim under way may not know of them.
+                if entry.claiming {
+                    entry.requeued = entry.requeued.max(brief.unclaimed);
+                }
             }
             return;
         }

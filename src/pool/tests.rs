@@ -537,3 +537,19 @@ fn the_store_lists_jobs_a_page_after_another() {
     // With as many as it wants it asks for no more until there is room.
     assert_eq!(lists(pool.handle(page(1500..5000, true), now)), []);
 }
+
+#[test]
+fn tasks_that_come_while_a_claim_is_under_way_are_claimed_as_well() {
+    let (mut pool, now) = (Pool::new(1), Instant::now());
+    let claims =
+        |commands: &[Command]| commands.iter().filter(|it| matches!(it, Command::Claim { .. })).count();
+    let told = pool.handle(Event::Jobs { jobs: vec![brief(1, "echo", 1)], more: false }, now);
+    assert_eq!(claims(&told), 1);
+    let told = pool.handle(Event::Jobs { jobs: vec![brief(1, "echo", 5)], more: false }, now);
+    assert_eq!(claims(&told), 0, "one is under way");
+    let leases = vec![Lease { id: LeaseId(1), first: 0, count: 1, attempt: 1 }];
+    // The store answered it before it took the other four in.
+    let told =
+        pool.handle(Event::Claimed { job: job(1), leases, unclaimed: 0, later: None, ended: false }, now);
+    assert_eq!(claims(&told), 1, "{told:?}");
+}

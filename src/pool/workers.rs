@@ -106,9 +106,10 @@ impl Worker {
         Some((job, self.rest_if_done()))
     }
 
-    /// Whether it may take this lease as well.
+    /// Whether it may take this lease as well. A fresh one may take any, be it from a time of other limits.
     pub(super) fn has_room(&self, lease: &Lease, most: Option<u32>) -> bool {
-        !self.retired && most.is_none_or(|most| self.sent + u64::from(lease.count) <= u64::from(most))
+        let fits = |most| self.sent + u64::from(lease.count) <= u64::from(most);
+        !self.retired && (self.sent == 0 || most.is_none_or(fits))
     }
 
     /// Notes that it is sent a lease of this job behind those it has.

@@ -16,7 +16,7 @@ pub struct Watches {
 impl Watches {
     /// A watch on this job; changes from now on wake it.
     pub fn watch(&self, job: JobId) -> JobWatch {
-        let changed = self.lock().entry(job).or_default().subscribe();
+        let changed = Some(self.lock().entry(job).or_default().subscribe());
         JobWatch { watches: self.clone(), job, changed }
     }
 
@@ -42,13 +42,15 @@ impl Watches {
 pub struct JobWatch {
     watches: Watches,
     job: JobId,
-    changed: watch::Receiver<()>,
+    /// `None` only while it is dropped.
+    changed: Option<watch::Receiver<()>>,
 }
 
 impl JobWatch {
     /// Waits for the next change since the last call, or since the watch was made.
     pub async fn changed(&mut self) {
-        if self.changed.changed().await.is_err() {
+        let changed = self.changed.as_mut().map(watch::Receiver::changed);
+        if !matches!(futures_util::future::OptionFuture::from(changed).await, Some(Ok(()))) {
             std::future::pending::<()>().await;
         }
     }
@@ -57,7 +59,9 @@ impl JobWatch {
 impl Drop for JobWatch {
     fn drop(&mut self) {
         let mut jobs = self.watches.lock();
-        if jobs.get(&self.job).is_some_and(|sender| sender.receiver_count() == 1) {
+        // Under the lock, so that the last of several that go at once knows that it is.
+        self.changed = None;
+        if jobs.get(&self.job).is_some_and(|sender| sender.receiver_count() == 0) {
             jobs.remove(&self.job);
         }
     }

@@ -137,6 +137,7 @@ impl Job<'_> {
             if let Some(problem) = output.problem() {
                 bail!("{problem}; the results of the inputs before it have been written");
             }
+            sleep(AGAIN_AFTER).await;
             eprintln!(
                 "gristmill: the connection was lost ({lost}); going on after {} results",
                 output.lines()
@@ -170,6 +171,13 @@ impl Job<'_> {
         let (taken, failed, cancelled) = (count("total"), count("failed"), count("cancelled"));
         if !input.is_at_end() || taken < input.lines() {
             bail!("the server took {taken} inputs and has done them; send those behind them again");
+        }
+        if output.lines() < taken {
+            bail!(
+                "{} results of {taken} came; {} has the others, unless they were freed",
+                output.lines(),
+                self.path
+            );
         }
         if failed + cancelled == 0 {
             return Ok(ExitCode::SUCCESS);

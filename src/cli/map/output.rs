@@ -59,10 +59,12 @@ impl Output {
         self.write_lines(&held)
     }
 
-    /// What the server says is wrong, if it said so and then cut the answer.
+    /// What the server says is wrong, if it said so and then cut the answer. That it shuts down is nothing that it
+    /// would not get over.
     pub(super) fn problem(&self) -> Option<String> {
         let problem: Value = serde_json::from_slice(&self.held).ok()?;
-        Some(problem["detail"].as_str()?.to_owned())
+        let is_temporary = problem["type"] == "urn:gristmill:problem:shutting-down";
+        Some(problem["detail"].as_str()?.to_owned()).filter(|_| !is_temporary)
     }
 
     /// How many results have been written; what there is of the next is forgotten, as it will come again.

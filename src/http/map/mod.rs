@@ -44,14 +44,19 @@ pub(super) async fn map(
     let mut upload = Upload::new(edge.clone(), id, &spec.function, body, progress);
     // A client that asked for leave to send gets it before the head of the answer.
     upload.invite().await;
-    let staging = Staging::new(edge.clone(), id);
-    match accept(&edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None).await? {
-        Submitted::QueueFull(queued) => return Err(Problem::queue_full(&queued, &edge.limits)),
-        Submitted::New(_) | Submitted::Same(_) | Submitted::Gone(_) | Submitted::Other => {}
-    }
+    let (accept, accepted) = oneshot::channel();
     let (end, ended) = oneshot::channel();
-    // A reader that has gone does not want to know.
-    tokio::spawn(async move { drop(end.send(upload.run().await)) });
+    let accepting = edge.clone();
+    // In a task of its own, so that the job is closed whenever the client goes away. One that has does not want to know.
+    tokio::spawn(async move {
+        let outcome = begin_job(&accepting, id, spec).await;
+        let is_there = outcome.is_ok();
+        drop(accept.send(outcome));
+        if is_there {
+            drop(end.send(upload.run().await));
+        }
+    });
+    accepted.await.unwrap_or_else(|_| Err(Problem::shutting_down()))?;
     let watch = edge.store.watch(id);
     let cursor = Cursor::new(edge, id, order, fields, 0, u64::MAX);
     let answer = Answer { cursor, watch, read, ended };
@@ -62,6 +67,15 @@ pub(super) async fn map(
         (JOB, id.to_string()),
     ];
     Ok((head, answer.stream()).into_response())
+}
+
+/// Has the job accepted, without inputs and open.
+async fn begin_job(edge: &Edge, id: JobId, spec: JobSpec) -> Result<(), Problem> {
+    let staging = Staging::new(edge.clone(), id);
+    match accept(edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None).await? {
+        Submitted::QueueFull(queued) => Err(Problem::queue_full(&queued, &edge.limits)),
+        Submitted::New(_) | Submitted::Same(_) | Submitted::Gone(_) | Submitted::Other => Ok(()),
+    }
 }
 
 /// A body without a content type is taken for NDJSON, as `curl -T -` sends none.
@@ -138,12 +152,17 @@ impl Answer {
                 self.read.send_replace(self.cursor.given());
                 Some((Ok(lines.into()), Some(Rest::Results(self))))
             }
-            Ok(None) => match self.ended.await {
-                Ok(Ok(())) => None,
-                // The head is gone already: the last line says what is wrong, and the cut that it does.
-                Ok(Err(problem)) => Some((Ok(line(&problem)), Some(Rest::Cut))),
-                Err(_) => Some((Err(cut()), None)),
-            },
+            Ok(None) => {
+                // Where someone else has ended the job, the upload is not to wait for more.
+                let Self { read, ended, .. } = *self;
+                drop(read);
+                match ended.await {
+                    Ok(Ok(())) => None,
+                    // The head is gone already: the last line says what is wrong, and the cut that it does.
+                    Ok(Err(problem)) => Some((Ok(line(&problem)), Some(Rest::Cut))),
+                    Err(_) => Some((Err(cut()), None)),
+                }
+            }
             Err(problem) => Some((Ok(line(&problem)), Some(Rest::Cut))),
         }
     }

@@ -13,8 +13,8 @@ use crate::http::bodies::{InputLines, cut};
 use crate::http::inputs::SegmentBuilder;
 use crate::http::submit::queue_limits;
 use crate::http::{Edge, Problem};
-use crate::model::{InputSegment, JobId};
-use crate::store::{Appended, MoreInputs, RunnableJob};
+use crate::model::{InputSegment, Job, JobId};
+use crate::store::{Appended, MoreInputs, RunnableJob, StoreError};
 
 /// So many bytes of inputs may wait for the append before theirs.
 const MOST_WAITING_BYTES: usize = 1 << 20;
@@ -22,6 +22,8 @@ const MOST_WAITING_BYTES: usize = 1 << 20;
 const MOST_AHEAD_BYTES: usize = 64 << 20;
 /// A full queue is tried again when something of this job is done, and after this long, as others' work ends too.
 const QUEUE_PAUSE: Duration = Duration::from_millis(100);
+/// A job that a full disk keeps from being closed is closed after so long, or later.
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 type Piece = Option<Result<Bytes, axum::Error>>;
 
@@ -92,7 +94,7 @@ impl Upload {
         if let Err(problem) = &outcome {
             tracing::info!(job = %self.job, %problem, "the upload of a map has not come to its end");
         }
-        let closed = self.edge.store.close(self.job, (self.edge.now)()).await?;
+        let closed = close(&self.edge, self.job).await?;
         if closed.is_some_and(|job| job.state.is_final()) {
             // The pool, which waits for more of it, is to forget it.
             self.edge.supervisor.cancelled(self.job).await;
@@ -121,7 +123,8 @@ impl Upload {
                 piece = self.pieces.next(), if has_room && end.is_none() => end = self.take_piece(piece),
                 read = self.read.changed() => match read {
                     Ok(()) => self.ahead.read(*self.read.borrow_and_update()),
-                    Err(_) => return Err(Problem::bad_request("the reader has gone")),
+                    // The reader has gone, or has come to the end of a job that was ended by someone else.
+                    Err(_) => return Err(Problem::not_open()),
                 },
                 _ = draining.wait_for(|draining| *draining) => return Err(Problem::shutting_down()),
             }
@@ -145,6 +148,16 @@ impl Upload {
     }
 }
 
+/// Closes the job, if need be when the disk has room again.
+async fn close(edge: &Edge, job: JobId) -> Result<Option<Job>, Problem> {
+    loop {
+        match edge.store.close(job, (edge.now)()).await {
+            Err(StoreError::Full) => tokio::time::sleep(FULL_PAUSE).await,
+            closed => return Ok(closed?),
+        }
+    }
+}
+
 /// A builder of segments each of which fits into an empty queue.
 fn segments(edge: &Edge) -> SegmentBuilder {
     SegmentBuilder::of_at_most(usize::try_from(edge.limits.max_queued_tasks).unwrap_or(usize::MAX))
@@ -158,7 +171,9 @@ async fn append(edge: Edge, job: JobId, inputs: SegmentBuilder) -> Result<(), Pr
         at_once = at_once.min(left.len());
         match append_once(&edge, job, left.range(..at_once)).await? {
             Appended::Yes(known, unclaimed) => {
-                edge.supervisor.submitted(RunnableJob { id: job, spec: known.spec, unclaimed }).await;
+                if known.state.is_runnable() {
+                    edge.supervisor.submitted(RunnableJob { id: job, spec: known.spec, unclaimed }).await;
+                }
                 left.drain(..at_once);
             }
             Appended::QueueFull(_) if at_once > 1 => at_once = 1,

@@ -118,7 +118,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || {
                 let now = Instant::now();
-                Loop { writer: self, incoming, paced: now, garbage_due: now, stop }.run();
+                Loop { writer: self, incoming, pace: Pace { due: now }, garbage_due: now, stop }.run();
             })
             .expect("a thread can be started while the server starts");
         WriterHandle { requests: Some(requests), stopped, thread: Some(thread) }
@@ -203,11 +203,29 @@ impl Drop for WriterHandle {
     }
 }
 
+/// How far commits without haste are to be apart.
+#[derive(Debug)]
+struct Pace {
+    /// Were all commits [`COMMIT_INTERVAL`] apart, the next would be due then.
+    due: Instant,
+}
+
+impl Pace {
+    /// Notes a commit. One in haste does not wait, so it must not have others wait for longer than one interval.
+    fn committed(&mut self, now: Instant) {
+        self.due = (self.due.max(now) + COMMIT_INTERVAL).min(now + COMMIT_INTERVAL * COMMIT_BURST);
+    }
+
+    /// How long until a commit without haste.
+    fn wait(&self, now: Instant) -> Duration {
+        self.due.saturating_duration_since(now + COMMIT_INTERVAL * (COMMIT_BURST - 1))
+    }
+}
+
 struct Loop {
     writer: Writer,
     incoming: Receiver<Request>,
-    /// Were all commits [`COMMIT_INTERVAL`] apart, the next would be due then.
-    paced: Instant,
+    pace: Pace,
     /// When some more garbage is to be removed, if there is any.
     garbage_due: Instant,
     stop: watch::Sender<Option<String>>,
@@ -242,7 +260,7 @@ impl Loop {
         self.writer.is_first = true;
         let answers = self.gather(first);
         let outcome = self.commit();
-        self.paced = self.paced.max(Instant::now()) + COMMIT_INTERVAL;
+        self.pace.committed(Instant::now());
         let (word, outcome) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
             Err(error) if is_full(&error) => {
@@ -273,6 +291,7 @@ impl Loop {
             self.writer.conn.execute_batch("ROLLBACK")?;
         }
         self.writer.segments = SegmentCache::default();
+        self.writer.queued_at_most = None;
         self.writer.ended = None;
         self.writer.space.ran_out();
         self.shorten_log();
@@ -296,8 +315,7 @@ impl Loop {
             hurry |= request.urgency == Urgency::Now;
             answers.extend((request.work)(&mut self.writer));
             hurry |= std::mem::take(&mut self.writer.hurry);
-            let early = Instant::now() + COMMIT_INTERVAL * (COMMIT_BURST - 1);
-            let wait = self.paced.saturating_duration_since(early);
+            let wait = self.pace.wait(Instant::now());
             let wait = if hurry { Duration::ZERO } else { wait };
             next = if wait.is_zero() {
                 self.incoming.try_recv().ok()
@@ -337,4 +355,31 @@ pub(super) fn full() -> rusqlite::Error {
 
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_commits_follow_each_other_and_more_are_an_interval_apart() {
+        let now = Instant::now();
+        let mut pace = Pace { due: now };
+        for _ in 1..COMMIT_BURST {
+            assert_eq!(pace.wait(now), Duration::ZERO);
+            pace.committed(now);
+        }
+        assert_eq!(pace.wait(now), Duration::ZERO);
+        pace.committed(now);
+        assert_eq!(pace.wait(now), COMMIT_INTERVAL);
+        assert_eq!(pace.wait(now + COMMIT_INTERVAL), Duration::ZERO);
+    }
+
+    #[test]
+    fn commits_in_haste_never_have_others_wait_for_longer_than_an_interval() {
+        let now = Instant::now();
+        let mut pace = Pace { due: now };
+        (0..1000).for_each(|_| pace.committed(now));
+        assert_eq!(pace.wait(now), COMMIT_INTERVAL);
+    }
 }
