@@ -321,7 +321,7 @@ fn check_config_says_who_may_call() {
 }
 
 #[test]
-fn the_demo_has_a_token_of_its_own() {
+fn the_demo_has_settings_of_its_own() {
     let home = TempDir::new().unwrap();
     let config = home.path().join("gristmill.toml");
     fs::write(&config, "no_auth = true\ntoken_file = 'none'").unwrap();

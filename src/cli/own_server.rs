@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::config::TOKEN_VARIABLE;
 use crate::sys;
 
 /// A server of this binary; it ends and its directory goes when it is dropped.
@@ -61,8 +60,12 @@ impl OwnServer {
 
 fn spawn(dir: &Path) -> Result<(Child, std::process::ChildStderr)> {
     let mut command = Command::new("/proc/self/exe");
-    // One that the caller has is for another server.
-    command.env_remove(TOKEN_VARIABLE);
+    // What the caller's environment says, tokens among it, is for another server.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"GRISTMILL_") {
+            command.env_remove(name);
+        }
+    }
     command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--grace", "0s", "--data-dir"]);
     command.arg(dir.join("data")).stdin(Stdio::null()).stderr(Stdio::piped());
     let settings = dir.join("gristmill.toml");
