@@ -20,11 +20,6 @@ impl Watches {
         JobWatch { watches: self.clone(), job, changed }
     }
 
-    /// Whether anyone watches this job.
-    pub fn is_watched(&self, job: JobId) -> bool {
-        self.lock().contains_key(&job)
-    }
-
     /// Wakes all who watch this job.
     pub fn wake(&self, job: JobId) {
         if let Some(sender) = self.lock().get(&job) {
@@ -80,9 +75,9 @@ mod tests {
         watches.wake(job);
         first.changed().await;
         drop(second);
-        assert!(watches.is_watched(job));
+        assert!(watches.lock().contains_key(&job));
         drop(first);
-        assert!(!watches.is_watched(job));
+        assert!(watches.lock().is_empty());
         watches.wake(job);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::space::Space;
@@ -331,7 +331,9 @@ impl Loop {
     fn collect_garbage(&mut self) -> rusqlite::Result<()> {
         let pause = if self.writer.space.was_full() { GARBAGE_PAUSE } else { Duration::ZERO };
         self.garbage_due = Instant::now() + pause;
-        let transaction = self.writer.conn.unchecked_transaction()?;
+        // One that began by reading could not wait for a reader that holds the lock for a moment, as one does that finds
+        // the log's index half written.
+        let transaction = Transaction::new_unchecked(&self.writer.conn, TransactionBehavior::Immediate)?;
         let outcome = super::control::collect_garbage(&transaction).and_then(|more| {
             transaction.commit()?;
             Ok(more)
