@@ -61,6 +61,9 @@ pub struct JobOptions {
     /// The lock that each of its tasks holds while it runs.
     #[serde(default)]
     pub lock: Option<Lock>,
+    /// Where the job's end is to be told: an HTTP URL without user info, as the operator allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
 }
 
 impl Default for JobOptions {
@@ -75,6 +78,7 @@ impl Default for JobOptions {
             retry_backoff,
             chunk_size: None,
             lock: None,
+            callback_url: None,
         }
     }
 }

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch::Receiver;
 
+use super::callbacks::receiver_of;
 use super::watch::Watches;
 use super::{
-    Appended, Chunk, Claim, Claimed, Completion, Deleted, IdempotencyKey, JobFilter, JobWatch, LogEntry,
-    LogFilter, LogPage, MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
-    Retention, Retried, RunnableJob, Store, StoreResult, Submitted,
+    Appended, Callback, CallbackState, CallbackTry, Chunk, Claim, Claimed, Completion, Deleted, DueCallback,
+    DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MAX_LOG_BYTES,
+    MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried, RunnableJob,
+    Store, StoreResult, Submitted, TryOutcome,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -60,6 +63,8 @@ impl State {
 #[derive(Debug)]
 struct Entry {
     job: Job,
+    /// Its inputs come over a connection, which a restart cuts.
+    is_streamed: bool,
     tasks: Vec<Task>,
     /// In the order of their completion: `seq` is the place, counted from 1.
     results: Vec<ResultSegment>,
@@ -68,6 +73,10 @@ struct Entry {
     /// Results up to this seq are gone.
     freed_through: u64,
     logs: Logs,
+    /// How often it has ended.
+    ends: u32,
+    /// What became of telling its last end.
+    callback: Option<Callback>,
 }
 
 #[derive(Debug)]
@@ -113,6 +122,7 @@ impl MemoryStore {
             if entry.job.state == JobState::Cancelling {
                 entry.cancel_queued();
             }
+            entry.job.open &= !entry.is_streamed;
             entry.end_if_done(now);
         }
     }
@@ -125,6 +135,7 @@ impl MemoryStore {
     fn change<T>(&self, id: JobId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let answer = self.lock().jobs.get_mut(&id).map(change);
         self.watches.wake(id);
+        self.watches.wake_outbox();
         answer
     }
 
@@ -138,6 +149,7 @@ impl Entry {
     fn new(new: NewJob, inputs: Vec<Vec<u8>>, now: Timestamp) -> Self {
         let queued = TaskState::Queued { attempt: 1, alone: false, not_before: 0 };
         let tasks = inputs.into_iter().map(|input| Task { input, state: queued }).collect();
+        let is_streamed = new.intake == Intake::Streamed;
         let job = Job {
             id: new.id,
             spec: new.spec,
@@ -152,7 +164,9 @@ impl Entry {
             workers: Vec::new(),
         };
         let (results, superseded, logs) = (Vec::new(), BTreeSet::new(), Logs::default());
-        let mut entry = Self { job, tasks, results, superseded, freed_through: 0, logs };
+        let (ends, callback) = (0, None);
+        let mut entry =
+            Self { job, is_streamed, tasks, results, superseded, freed_through: 0, logs, ends, callback };
         entry.end_if_done(now);
         entry
     }
@@ -312,6 +326,7 @@ impl Entry {
         self.job.tally.failed -= count;
         if count > 0 {
             (self.job.state, self.job.finished_at) = (JobState::Running, None);
+            self.callback = self.callback.take().map(|_| waiting(None));
         }
         count
     }
@@ -321,7 +336,28 @@ impl Entry {
         if !self.job.state.is_final() && self.job.tally.done() == self.job.tally.total && !takes_more {
             self.job.state = self.job.tally.final_state(self.job.spec.options.on_error);
             self.job.finished_at = Some(now);
+            self.ends += 1;
+            self.callback = self.job.spec.options.callback_url.as_ref().map(|_| waiting(Some(now)));
         }
+    }
+
+    fn due_callback(&self, now: Timestamp) -> Option<DueCallback> {
+        let (url, callback) = (self.job.spec.options.callback_url.as_ref()?, self.callback.as_ref()?);
+        let due_at = callback.next_at.filter(|at| *at <= now)?;
+        let (job, receiver) = (self.job.id, receiver_of(url).to_owned());
+        Some(DueCallback { job, end: self.ends, attempts: callback.attempts, receiver, due_at })
+    }
+
+    fn note_try(&mut self, made: CallbackTry) {
+        let due = self.callback.as_mut().filter(|callback| callback.next_at.is_some());
+        let Some(callback) = due.filter(|_| made.end == self.ends) else { return };
+        let (state, error, next_at) = match made.outcome {
+            TryOutcome::Delivered => (CallbackState::Delivered, None, None),
+            TryOutcome::Again { error, at } => (CallbackState::Pending, Some(error), Some(at)),
+            TryOutcome::GivenUp { error } => (CallbackState::Failed, Some(error), None),
+        };
+        let (attempts, last_error) = (callback.attempts + 1, error.or(callback.last_error.take()));
+        *callback = Callback { state, attempts, last_error, next_at };
     }
 
     /// The results in this order, a segment each, as far as the order goes.
@@ -345,6 +381,11 @@ impl Entry {
             && filter.function.as_ref().is_none_or(|function| *function == spec.function)
             && filter.label.as_ref().is_none_or(|(key, value)| spec.labels.get(key) == Some(value))
     }
+}
+
+/// A callback that has not been tried, to be tried at this time.
+fn waiting(next_at: Option<Timestamp>) -> Callback {
+    Callback { state: CallbackState::Pending, attempts: 0, last_error: None, next_at }
 }
 
 /// A segment, cut into segments of one.
@@ -393,6 +434,7 @@ impl Store for MemoryStore {
         let entry = Entry::new(job, inputs, now);
         let accepted = entry.job.clone();
         state.jobs.insert(accepted.id, entry);
+        self.watches.wake_outbox();
         Ok(Submitted::New(accepted))
     }
 
@@ -628,6 +670,35 @@ impl Store for MemoryStore {
 
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
         Ok(self.lock().jobs.get(&id).map(|entry| entry.logs.page(filter)).unwrap_or_default())
+    }
+
+    async fn callback(&self, id: JobId) -> StoreResult<Option<Callback>> {
+        Ok(self.lock().jobs.get(&id).and_then(|entry| entry.callback.clone()))
+    }
+
+    async fn due_callbacks(&self, per_receiver: u32, now: Timestamp) -> StoreResult<DueCallbacks> {
+        let state = self.lock();
+        let mut due: Vec<_> = state.jobs.values().filter_map(|entry| entry.due_callback(now)).collect();
+        due.sort_by_key(|callback| (callback.due_at, callback.job));
+        let mut counts = HashMap::new();
+        due.retain(|callback| {
+            let count = counts.entry(callback.receiver.clone()).or_insert(0);
+            *count += 1;
+            *count <= per_receiver
+        });
+        let later = state.jobs.values().filter_map(|entry| entry.due_callback(Timestamp(i64::MAX)));
+        let later = later.filter(|callback| !counts.contains_key(&callback.receiver));
+        let next_at = later.map(|callback| callback.due_at).min();
+        Ok(DueCallbacks { due, next_at })
+    }
+
+    async fn note_try_if_due(&self, made: CallbackTry) -> StoreResult<()> {
+        self.change(made.job, |entry| entry.note_try(made));
+        Ok(())
+    }
+
+    fn outbox(&self) -> Receiver<()> {
+        self.watches.outbox()
     }
 }
 

@@ -4,6 +4,7 @@
 //! Every write about a task is conditional on its lease and this node's epoch, and its name says so. Unless a
 //! verb says otherwise, its answer comes after the write is durable.
 
+mod callbacks;
 pub mod memory;
 pub mod sqlite;
 pub mod watch;
@@ -13,7 +14,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch::Receiver;
 
+pub use callbacks::{Callback, CallbackState, CallbackTry, DueCallback, DueCallbacks, TryOutcome};
 pub use watch::JobWatch;
 
 use crate::model::{
@@ -450,4 +453,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Closes a job: it ends when all its tasks have. Gives the job as it is then.
     async fn close(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>>;
+
+    /// How far it is with telling the last end of a job; `None` if it has never ended, or names no URL.
+    async fn callback(&self, id: JobId) -> StoreResult<Option<Callback>>;
+
+    /// The ends of jobs that are to be told now, at most so many of each receiver.
+    async fn due_callbacks(&self, per_receiver: u32, now: Timestamp) -> StoreResult<DueCallbacks>;
+
+    /// Keeps what became of a try to tell the end of a job, if that is still to be told: the job may be gone, or go on.
+    async fn note_try_if_due(&self, made: CallbackTry) -> StoreResult<()>;
+
+    /// Wakes after each commit with the end of a job that is to be told.
+    fn outbox(&self) -> Receiver<()>;
 }

@@ -11,6 +11,7 @@ use crate::model::JobId;
 #[derive(Clone, Debug, Default)]
 pub struct Watches {
     jobs: Arc<Mutex<HashMap<JobId, watch::Sender<()>>>>,
+    outbox: watch::Sender<()>,
 }
 
 impl Watches {
@@ -25,6 +26,16 @@ impl Watches {
         if let Some(sender) = self.lock().get(&job) {
             sender.send_replace(());
         }
+    }
+
+    /// Wakes whoever tells the ends of jobs.
+    pub fn wake_outbox(&self) {
+        self.outbox.send_replace(());
+    }
+
+    /// A watch on the outbox; what comes from now on wakes it.
+    pub fn outbox(&self) -> watch::Receiver<()> {
+        self.outbox.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {

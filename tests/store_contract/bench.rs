@@ -12,8 +12,8 @@ use gristmill::model::{
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
 use gristmill::store::{
-    Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Store,
-    Submitted,
+    Callback, CallbackTry, Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt,
+    Release, Requeue, Store, Submitted, TryOutcome,
 };
 use tempfile::TempDir;
 
@@ -137,6 +137,28 @@ impl Bench {
         let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id
+    }
+
+    /// A job without inputs that takes more.
+    pub(crate) async fn submit_open(&self, options: JobOptions, intake: Intake) -> JobId {
+        let id = Self::new_id();
+        let job = NewJob { id, spec: spec(options), total: 0, intake, key: None, limits: ENOUGH };
+        self.store().submit(job, Vec::new(), self.now()).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn callback(&self, id: JobId) -> Option<Callback> {
+        self.store().callback(id).await.unwrap()
+    }
+
+    /// The jobs whose end is to be told now.
+    pub(crate) async fn due(&self, per_receiver: u32) -> Vec<JobId> {
+        let due = self.store().due_callbacks(per_receiver, self.now()).await.unwrap().due;
+        due.iter().map(|callback| callback.job).collect()
+    }
+
+    pub(crate) async fn tried(&self, job: JobId, end: u32, outcome: TryOutcome) {
+        self.store().note_try_if_due(CallbackTry { job, end, outcome }).await.unwrap();
     }
 
     pub(crate) async fn claim(&self, job: JobId, chunks: u32, max_tasks: u32) -> Vec<Chunk> {

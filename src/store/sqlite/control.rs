@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::rows::Progress;
 use super::writer::Writer;
-use super::{read, rows};
+use super::{callbacks, read, rows};
 use crate::model::segment::ResultBody;
 use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
 use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retention, Retried};
@@ -106,7 +106,10 @@ impl Writer {
             self.count_ended(-(more as i64));
             swept += more;
         }
-        self.garbage |= swept > 0;
+        if swept > 0 {
+            callbacks::drop_deleted(&self.conn)?;
+            self.garbage = true;
+        }
         Ok(swept as u64)
     }
 
@@ -200,6 +203,7 @@ impl Writer {
         let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
         if count > 0 {
             self.count_ended(-1);
+            callbacks::job_goes_on(&self.conn, id)?;
             self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), count as i64])?;
         }
         self.changed.insert(id);
@@ -315,6 +319,7 @@ impl Writer {
         self.conn
             .prepare_cached("UPDATE jobs SET state = 'deleted' WHERE id = ?1")?
             .execute([id.as_bytes()])?;
+        callbacks::drop_of(&self.conn, id)?;
         self.count_ended(-1);
         self.garbage = true;
         self.changed.insert(id);

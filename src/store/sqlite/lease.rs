@@ -237,6 +237,7 @@ impl Writer {
             progress.state = progress.tally.final_state(progress.on_error);
             self.count_ended(1);
             self.hurry = true;
+            self.to_be_told += u32::from(progress.callback_url.is_some());
         }
         rows::save(&self.conn, job, &progress, ended.then_some(now))?;
         self.changed.insert(job);

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
 
+mod callbacks;
 mod control;
 #[cfg(test)]
 mod costs;
@@ -24,9 +25,9 @@ use tokio::sync::{Semaphore, watch as channel};
 
 use super::watch::Watches;
 use super::{
-    Appended, Claim, Claimed, Completion, Deleted, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
-    MoreInputs, NewJob, Order, Receipt, Release, Retention, Retried, RunnableJob, Store, StoreError,
-    StoreResult, Submitted,
+    Appended, Callback, CallbackTry, Claim, Claimed, Completion, Deleted, DueCallbacks, JobFilter, JobWatch,
+    LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release, Retention, Retried,
+    RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
@@ -318,5 +319,21 @@ impl Store for SqliteStore {
 
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
         self.search(move |conn| read::logs(conn, id, filter)).await
+    }
+
+    async fn callback(&self, id: JobId) -> StoreResult<Option<Callback>> {
+        self.look_up(move |conn| callbacks::callback(conn, id)).await
+    }
+
+    async fn due_callbacks(&self, per_receiver: u32, now: Timestamp) -> StoreResult<DueCallbacks> {
+        self.search(move |conn| callbacks::due(conn, per_receiver, now)).await
+    }
+
+    async fn note_try_if_due(&self, made: CallbackTry) -> StoreResult<()> {
+        self.writer.write(Urgency::Soon, move |w| w.note_try_if_due(&made)).await
+    }
+
+    fn outbox(&self) -> channel::Receiver<()> {
+        self.watches.outbox()
     }
 }

@@ -5,8 +5,9 @@ use rusqlite::{Connection, Error, Result, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::callbacks;
 use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Tally, Timestamp};
-use crate::store::Intake;
+use crate::store::{CallbackState, Intake};
 
 /// What a write must know of its job.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Progress {
     pub(super) cpu_ns: u64,
     pub(super) task_times: Histogram,
     pub(super) is_open: bool,
+    pub(super) callback_url: Option<String>,
 }
 
 impl Progress {
@@ -41,9 +43,11 @@ impl Progress {
             failed: u64(row, 4)?,
             cancelled: u64(row, 5)?,
         };
+        let options: JobOptions = from_json(row, 1)?;
         Ok(Self {
             state: state(row, 0)?,
-            on_error: from_json::<JobOptions>(row, 1)?.on_error,
+            on_error: options.on_error,
+            callback_url: options.callback_url,
             tally,
             total: tally.total,
             next_index: u64(row, 6)?,
@@ -64,7 +68,7 @@ pub(super) fn intake(intake: Intake) -> i64 {
     }
 }
 
-/// Keeps the counts and the state.
+/// Keeps the counts and the state; what has ended is to be told.
 pub(super) fn save(
     conn: &Connection,
     job: JobId,
@@ -85,7 +89,10 @@ pub(super) fn save(
         progress.task_times.to_bytes(),
         ended.map(|at| at.0),
     ])?;
-    Ok(())
+    match (&progress.callback_url, ended) {
+        (Some(url), Some(now)) => callbacks::job_ended(conn, job, url, now),
+        _ => Ok(()),
+    }
 }
 
 /// Adds a segment of cancelled tasks.
@@ -139,6 +146,12 @@ pub(super) fn time(row: &Row<'_>, at: usize) -> Result<Option<Timestamp>> {
 pub(super) fn state(row: &Row<'_>, at: usize) -> Result<JobState> {
     let text = row.get_ref(at)?.as_str()?;
     let known = JobState::ALL.into_iter().find(|state| state.as_str() == text);
+    known.ok_or_else(|| bad_value(at, format!("unknown state {text:?}")))
+}
+
+pub(super) fn callback_state(row: &Row<'_>, at: usize) -> Result<CallbackState> {
+    let text = row.get_ref(at)?.as_str()?;
+    let known = CallbackState::ALL.into_iter().find(|state| state.as_str() == text);
     known.ok_or_else(|| bad_value(at, format!("unknown state {text:?}")))
 }
 

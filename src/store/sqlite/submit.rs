@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::writer::{Writer, full};
-use super::{read, rows};
+use super::{callbacks, read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
 use crate::store::{Appended, IdempotencyKey, MoreInputs, NewJob, QueueLimits, Submitted};
 
@@ -68,6 +68,10 @@ impl Writer {
             input_bytes as i64,
             rows::intake(job.intake),
         ])?;
+        if let (Some(url), true) = (&spec.options.callback_url, is_over) {
+            callbacks::job_ended(&self.conn, job.id, url, now)?;
+            self.to_be_told += 1;
+        }
         Ok(Submitted::New(Job {
             id: job.id,
             spec: job.spec,

@@ -78,6 +78,8 @@ pub(super) struct Writer {
     is_first: bool,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
+    /// How many ends of jobs are to be told once the transaction is durable.
+    pub(super) to_be_told: u32,
     watches: Watches,
 }
 
@@ -107,6 +109,7 @@ impl Writer {
             ended,
             is_first,
             hurry,
+            to_be_told: 0,
             watches,
         }
     }
@@ -274,6 +277,9 @@ impl Loop {
         }
         for job in std::mem::take(&mut self.writer.changed) {
             self.writer.watches.wake(job);
+        }
+        if std::mem::take(&mut self.writer.to_be_told) > 0 {
+            self.writer.watches.wake_outbox();
         }
         outcome
     }
