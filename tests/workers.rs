@@ -126,3 +126,25 @@ fn every_result_names_the_process_it_came_from() {
         assert!(job.results().iter().all(|result| result["pid"].as_u64() > Some(1)), "{:#?}", job.results());
     }
 }
+
+#[test]
+fn a_program_hears_all_signals() {
+    let home = tempfile::TempDir::new().unwrap();
+    let config = home.path().join("gristmill.toml");
+    let mask = "command = ['grep', 'SigBlk', '/proc/self/status']\nmode = 'exec'\noutput = 'text'";
+    let stubborn =
+        "command = ['sleep', '1000']\nmode = 'exec'\ntimeout = '100ms'\ngrace = '10m'\nmax_attempts = 1";
+    std::fs::write(&config, format!("[functions.mask]\n{mask}\n[functions.stubborn]\n{stubborn}\n")).unwrap();
+    let flags = ["--processes=2", "--config", config.to_str().unwrap()];
+    let server = Server::launch(home, &flags, &[]).unwrap();
+    let job = server.map("mask", &json!([1]));
+    job.succeeds();
+    assert_eq!(job.results()[0]["output"], "SigBlk:\t0000000000000000");
+    let job = server.map("stubborn", &json!([1]));
+    job.wait();
+    assert_eq!(
+        job.results()[0]["error"]["verdict"],
+        "timeout",
+        "SIGTERM ends it long before the grace is over"
+    );
+}

@@ -14,7 +14,7 @@ use crate::protocol::frames::{Log, Usage};
 use crate::protocol::{Run, Tail};
 use crate::sys::family::Notice;
 use crate::sys::proc::max_rss_bytes;
-use crate::sys::{ExitReport, process_cpu_ns, signal_name};
+use crate::sys::{ExitReport, process_cpu_ns, signal_name, unblock_signals};
 use crate::worker::{Answers, Failure};
 
 const READ_BYTES: usize = 1 << 14;
@@ -76,6 +76,7 @@ impl Program {
             command.env("GRISTMILL_INDEX", index.to_string());
             command.env("GRISTMILL_ATTEMPT", run.attempt.to_string());
         }
+        unblock_signals(&mut command);
         let mut child = command.spawn()?;
         let program = Self {
             pid: child.id(),

@@ -29,22 +29,18 @@ impl Family {
     /// Makes this process their subreaper. To be called once, before there are other threads: `SIGCHLD` is blocked,
     /// and so is `SIGTERM` with `hears_terminate`.
     pub fn found(hears_terminate: bool) -> io::Result<Self> {
-        let signals = raw::signal_fd(hears_terminate)?;
+        let terminate: &[Signal] = if hears_terminate { &[Signal::TERM] } else { &[] };
+        let signals = raw::signal_fd(&[&[Signal::CHILD], terminate].concat())?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         Ok(Self { signals })
     }
 
     /// The signals since the last look.
     pub fn notices(&self) -> Vec<Notice> {
-        let (mut notices, mut info) = (Vec::new(), [0; raw::SIGNAL_INFO_BYTES]);
-        while let Ok(count) = rustix::io::read(&self.signals, &mut info) {
-            if count < info.len() {
-                break;
-            }
-            let terminate = raw::signal_number(&info) == Signal::TERM.as_raw();
-            notices.push(if terminate { Notice::Terminate } else { Notice::Child });
-        }
-        notices
+        let notice = |signal: raw::SignalInfo| {
+            if signal.number == Signal::TERM.as_raw() { Notice::Terminate } else { Notice::Child }
+        };
+        std::iter::from_fn(|| raw::next_signal(&self.signals)).map(notice).collect()
     }
 
     /// Reaps all children that have ended; whether any are left.

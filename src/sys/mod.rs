@@ -15,6 +15,7 @@ mod raw;
 pub use family::Family;
 pub use raw::{
     ExitReport, before_worker_exec, ignore_termination, inherited_fd, pass_fds, process_cpu_ns, reap,
+    unblock_signals,
 };
 
 /// The name of a signal, as people know it.

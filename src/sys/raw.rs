@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 /// How a child ended, and what it used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExitReport {
@@ -48,31 +50,39 @@ fn report(pid: i32, status: i32, usage: &libc::rusage) -> ExitReport {
     }
 }
 
-/// How many bytes one signal is on a [`signal_fd`].
-pub(super) const SIGNAL_INFO_BYTES: usize = size_of::<libc::signalfd_siginfo>();
-
-/// The signal's number, from what a [`signal_fd`] gave.
-pub(super) fn signal_number(info: &[u8; SIGNAL_INFO_BYTES]) -> i32 {
-    // It is the first field.
-    i32::from_ne_bytes([info[0], info[1], info[2], info[3]])
+/// A signal that a [`signal_fd`] gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SignalInfo {
+    /// Its number.
+    pub(super) number: i32,
+    /// Whether the kernel sent it, as for a key of the terminal, and no process.
+    pub(super) from_kernel: bool,
 }
 
-/// Blocks `SIGCHLD`, and `SIGTERM` if wanted, in this thread and those it starts, and gives a descriptor that they
-/// are read from.
-pub(super) fn signal_fd(with_terminate: bool) -> io::Result<OwnedFd> {
+/// Blocks these signals in this thread and those it starts, and gives a descriptor that they are read from.
+pub(super) fn signal_fd(signals: &[Signal]) -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that the other calls read.
     let fd = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
-        if with_terminate {
-            libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.as_raw());
         }
         libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
         libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
     // SAFETY: a descriptor that signalfd has just made is owned by nobody else.
     if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+}
+
+/// The next signal of a [`signal_fd`], if there is one.
+pub(super) fn next_signal(signals: &OwnedFd) -> Option<SignalInfo> {
+    let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+    let count = rustix::io::read(signals, &mut info).ok()?;
+    // `ssi_signo` is the first field of four bytes, `ssi_code` the third.
+    let field = |at: usize| i32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let whole = count == info.len();
+    whole.then(|| SignalInfo { number: field(0), from_kernel: field(8) == libc::SI_KERNEL })
 }
 
 /// Takes over the descriptor of this number that a parent has passed on. Each number is to be taken once.
@@ -129,6 +139,22 @@ pub fn before_worker_exec(command: &mut Command, parent: u32) {
         }
     };
     // SAFETY: between fork and exec the hook calls only signal, prctl and getppid, which are async-signal-safe.
+    unsafe { command.pre_exec(hook) };
+    unblock_signals(command);
+}
+
+/// Has what `command` starts hear all signals: those that a [`signal_fd`] has blocked here stay so across an exec.
+pub fn unblock_signals(command: &mut Command) {
+    let hook = || {
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set that the other call reads.
+        unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the hook calls only sigemptyset and sigprocmask, which are async-signal-safe.
     unsafe { command.pre_exec(hook) };
 }
 
