@@ -1,4 +1,5 @@
-//! The binary: a server and its command line, and, started again by itself, a guard a built-in worker or an adapter.
+//! The binary: a server and its command line; started again by itself, a guard, a built-in worker or an adapter; and
+//! the first process of a container.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,20 +9,17 @@ use gristmill::{adapter, app, cli, functions, sys};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    name_process();
+    if sys::init::is_needed() {
+        return sys::init::main(&arguments);
+    }
     let first = arguments.first().and_then(|argument| argument.to_str());
     match first {
-        Some(sys::guard::ARGUMENT) => {
-            name_process();
-            sys::guard::main(&arguments[1..])
-        }
+        Some(sys::guard::ARGUMENT) => sys::guard::main(&arguments[1..]),
         Some(app::WORKER_ARGUMENT) => {
-            name_process();
             exit_code(work(arguments.get(1).and_then(|name| name.to_str()).unwrap_or_default()))
         }
-        Some(adapter::ARGUMENT) => {
-            name_process();
-            exit_code(adapter::main(&arguments[1..]))
-        }
+        Some(adapter::ARGUMENT) => exit_code(adapter::main(&arguments[1..])),
         _ => cli::main(),
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod check_worker;
 mod client;
 mod demo;
+mod health;
 mod map;
 mod own_server;
 mod serve;
@@ -27,6 +28,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// Read the settings as `serve` would, and say what is wrong with them
     CheckConfig(Box<serve::Arguments>),
+    /// Ask the server of these settings on this machine whether it takes work: exit code 0 if it does
+    Health(Box<health::Arguments>),
     /// Map a function over the lines of standard input, on a running server: `Pool.map` as a filter
     Map(map::Arguments),
     /// Write a consistent copy of all jobs and results, while a server may be at work
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(*arguments).map(done),
         Command::CheckConfig(arguments) => serve::check(&arguments).map(done),
+        Command::Health(arguments) => health::run(&arguments).map(done),
         Command::Map(arguments) => map::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments).map(done),
         Command::Demo(arguments) => demo::run(&arguments).map(done),

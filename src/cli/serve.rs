@@ -1,5 +1,6 @@
 //! `gristmill serve`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -62,7 +63,15 @@ fn asked_for(config: &Config) -> String {
 
 impl Arguments {
     pub(super) fn read(&self) -> Result<Config> {
-        let file = self.config.as_deref().map(RawConfig::from_file).transpose()?;
-        self.raw.clone().or(file.unwrap_or_default()).validate()
+        self.raw.clone().or(self.file()?).validate()
+    }
+
+    /// The address to listen on. The file is not read for one that stands elsewhere: it may have changed since the start.
+    pub(super) fn listen(&self) -> Result<SocketAddr> {
+        self.raw.listen.map_or_else(|| Ok(self.file()?.listen_address()), Ok)
+    }
+
+    fn file(&self) -> Result<RawConfig> {
+        Ok(self.config.as_deref().map(RawConfig::from_file).transpose()?.unwrap_or_default())
     }
 }

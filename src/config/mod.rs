@@ -30,7 +30,7 @@ const RETENTION: Duration = Duration::from_hours(7 * 24);
 pub struct RawConfig {
     /// The address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "GRISTMILL_LISTEN", value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
     /// Where jobs and results are kept [default: `$XDG_DATA_HOME/gristmill`, or `~/.local/share/gristmill`]
     #[arg(long, env = "GRISTMILL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -185,8 +185,14 @@ impl RawConfig {
         }
     }
 
+    /// The address to listen on.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)))
+    }
+
     /// Checks it and fills in the defaults.
     pub fn validate(self) -> Result<Config> {
+        let listen = self.listen_address();
         let (slots, slots_reason) = slots(self.processes)?;
         let grace = self.grace.map_or(Ok(Duration::from_secs(10)), |text| duration("grace", &text))?;
         let function = |(name, raw): (String, RawFunction)| {
@@ -199,7 +205,6 @@ impl RawConfig {
             valid.map(|valid| (name, valid))
         };
         let limits = Limits::default();
-        let listen = self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
         let (tokens, token_warning) = access::tokens(self.token_file.as_deref())?;
         let (hosts, origins) =
             (self.allowed_hosts.unwrap_or_default(), self.allowed_origins.unwrap_or_default());
@@ -340,5 +345,39 @@ mod tests {
         assert!(grace.validate().unwrap_err().to_string().contains("30s"));
         let processes = RawConfig { processes: Some(0), ..RawConfig::default() };
         assert!(processes.validate().unwrap_err().to_string().contains("at least 1"));
+    }
+
+    /// The keys that a table may have, as the refusal of another one lists them.
+    fn known_keys(table: &str) -> Vec<String> {
+        let error = RawConfig::from_toml(&format!("{table}\nno_such_key = 1")).unwrap_err().to_string();
+        let (_, list) = error.split_once("expected one of ").unwrap();
+        let list = list.split(';').next().unwrap();
+        list.split(", ").map(|name| name.trim_matches(['`', ' ']).to_owned()).collect()
+    }
+
+    #[test]
+    fn the_file_in_the_images_names_every_key_and_is_right_when_uncommented() {
+        let shipped = include_str!("../../docker/gristmill.toml");
+        let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+        let text = shipped.lines().filter(|line| is_setting(line)).map(|line| &line[1..]);
+        let text = text.collect::<Vec<_>>().join("\n");
+        let (global, function) = text.split_once("[functions.words]\n").unwrap();
+        let says = |table: &str, key: &str| table.lines().any(|line| line.starts_with(&format!("{key} =")));
+        for key in known_keys("").iter().filter(|key| *key != "functions") {
+            assert!(says(global, key), "docker/gristmill.toml does not name {key}");
+        }
+        for key in known_keys("[functions.words]\ncommand = ['a']\nmode = 'lines'") {
+            assert!(says(function, &key), "docker/gristmill.toml does not name {key} of a function");
+        }
+        // Forms are for another mode than the one that is shown.
+        let forms = ["input = ", "output = ", "token_file = "];
+        let valid = text.lines().filter(|line| !forms.iter().any(|form| line.starts_with(form)));
+        let raw = RawConfig::from_toml(&valid.collect::<Vec<_>>().join("\n")).unwrap();
+        let config = raw.validate().unwrap();
+        assert!(RawConfig::from_toml(&text).is_ok() && config.functions.contains_key("words"));
+        assert!(
+            shipped.lines().all(|line| line.is_empty() || line.starts_with('#')),
+            "it changes nothing as it is"
+        );
     }
 }

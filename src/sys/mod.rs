@@ -6,6 +6,7 @@
 pub mod cpus;
 pub mod family;
 pub mod guard;
+pub mod init;
 pub mod orphans;
 pub mod proc;
 

@@ -12,16 +12,27 @@ pub fn adopt() -> std::io::Result<()> {
     Ok(set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
+/// What one round kills may leave children to the next; no family is deeper than this.
+const ROUNDS: u32 = 1000;
+
 /// Kills and reaps the children of this process that are no guards, and all below them.
 pub fn kill() {
-    for orphan in children().filter(|pid| !is_ours(*pid)) {
-        let below = proc::descendants(orphan);
-        for pid in below.into_iter().chain([orphan]).filter_map(|pid| Pid::from_raw(pid as i32)) {
-            // It may have ended meanwhile.
-            let _ = kill_process(pid, Signal::KILL);
+    for _ in 0..ROUNDS {
+        let orphans: Vec<u32> = children().filter(|pid| !is_ours(*pid)).collect();
+        if orphans.is_empty() {
+            return;
         }
-        let _ = waitpid(Pid::from_raw(orphan as i32), WaitOptions::empty());
+        orphans.into_iter().for_each(kill_family);
     }
+}
+
+fn kill_family(orphan: u32) {
+    let below = proc::descendants(orphan);
+    for pid in below.into_iter().chain([orphan]).filter_map(|pid| Pid::from_raw(pid as i32)) {
+        // It may have ended meanwhile.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    let _ = waitpid(Pid::from_raw(orphan as i32), WaitOptions::empty());
 }
 
 fn children() -> impl Iterator<Item = u32> {

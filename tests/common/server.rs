@@ -19,6 +19,8 @@ use super::{DEADLINE, check, eventually, within};
 /// A running server; with it goes all that it started.
 pub(crate) struct Server {
     home: TempDir,
+    /// The command that starts the server, such as `unshare`; empty: it is started as it is.
+    wrapper: Vec<String>,
     flags: Vec<String>,
     environment: Vec<(String, String)>,
     process: Mutex<Process>,
@@ -56,16 +58,27 @@ impl Server {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self, Refused> {
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Self::wrapped(&[], home, flags, environment)
+    }
+
+    /// As [`Server::launch`], started by a command that ends as the server does.
+    pub(crate) fn wrapped(
+        wrapper: &[&str],
+        home: TempDir,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
+        let all_owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let (wrapper, flags) = (all_owned(wrapper), all_owned(flags));
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment: Vec<_> = environment.iter().map(owned).collect();
-        let process = Mutex::new(Process::start(&home, &flags, &environment)?);
-        Ok(Self { home, flags, environment, process })
+        let process = Mutex::new(Process::start(&home, &wrapper, &flags, &environment)?);
+        Ok(Self { home, wrapper, flags, environment, process })
     }
 
     /// A second server on the same directory while this one runs.
     pub(crate) fn second(&self) -> Refused {
-        match Process::start(&self.home, &self.flags, &self.environment) {
+        match Process::start(&self.home, &self.wrapper, &self.flags, &self.environment) {
             Err(refused) => refused,
             Ok(mut second) => {
                 second.child.kill().unwrap();
@@ -128,7 +141,7 @@ impl Server {
 
     /// Starts it again on the same directory.
     pub(crate) fn restart(&self) {
-        let next = Process::start(&self.home, &self.flags, &self.environment);
+        let next = Process::start(&self.home, &self.wrapper, &self.flags, &self.environment);
         *self.process() = next.unwrap_or_else(|refused| panic!("{refused:#?}"));
     }
 
@@ -201,8 +214,13 @@ impl Drop for Server {
 }
 
 impl Process {
-    fn start(home: &TempDir, flags: &[String], environment: &[(String, String)]) -> Result<Self, Refused> {
-        let mut child = command(home, flags, environment).spawn().unwrap();
+    fn start(
+        home: &TempDir,
+        wrapper: &[String],
+        flags: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Self, Refused> {
+        let mut child = command(home, wrapper, flags, environment).spawn().unwrap();
         let log = Log::default();
         let (sender, address) = channel();
         let reader = read_log(child.stderr.take().unwrap(), log.clone(), sender);
@@ -224,9 +242,16 @@ impl Process {
 
 /// `gristmill serve` with nothing of the environment but what is said here. Everything that it starts is passed the
 /// temporary directory, and is known by it.
-fn command(home: &TempDir, flags: &[String], environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
-    command.arg("serve").args(flags).env_clear();
+fn command(
+    home: &TempDir,
+    wrapper: &[String],
+    flags: &[String],
+    environment: &[(String, String)],
+) -> Command {
+    let binary = env!("CARGO_BIN_EXE_gristmill");
+    let mut argv = wrapper.iter().map(String::as_str).chain([binary, "serve"]);
+    let mut command = Command::new(argv.next().unwrap_or(binary));
+    command.args(argv).args(flags).env_clear();
     command.env("GRISTMILL_LISTEN", "127.0.0.1:0").env("GRISTMILL_ENABLE_FAIL", "true");
     command.env("GRISTMILL_DATA_DIR", home.path().join("data"));
     command.env("PATH", std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")));
