@@ -143,7 +143,7 @@ pub fn before_worker_exec(command: &mut Command, parent: u32) {
     unblock_signals(command);
 }
 
-/// Has what `command` starts hear all signals: those that a [`signal_fd`] has blocked here stay so across an exec.
+/// Has what `command` starts hear all signals: those that are blocked here would stay so across an exec.
 pub fn unblock_signals(command: &mut Command) {
     let hook = || {
         let mut none = MaybeUninit::<libc::sigset_t>::uninit();
