@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
-use gristmill::model::{InputSegment, JobId, JobOptions, JobSpec, Outcomes, Timestamp};
+use gristmill::model::{InputSegment, JobId, JobOptions, JobSpec, Outcomes, Span, Timestamp};
 use gristmill::store::sqlite::SqliteStore;
 use gristmill::store::{Chunk, Claim, Completion, Intake, JobWatch, NewJob, QueueLimits, Store};
 use tempfile::TempDir;
@@ -70,6 +70,7 @@ fn completion(chunk: &Chunk) -> Arc<Completion> {
         pid,
         outcomes,
         lines,
+        span: Span { start: Timestamp(0), end: Timestamp(1) },
         busy_ns,
         cpu_ns,
         max_rss_bytes,

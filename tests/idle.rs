@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::Server;
+use common::events::Events;
 use common::procs::wake_ups;
 use serde_json::json;
 
@@ -22,19 +23,42 @@ fn all_wake_ups(server: &Server) -> BTreeMap<u32, u64> {
     server.processes().iter().flat_map(|process| wake_ups(process.pid)).collect()
 }
 
+/// What all threads were woken for in the window together, a second after what there was to do.
+fn wake_ups_of(server: &Server) -> u64 {
+    // What the last request was about is done when what it opened is closed.
+    sleep(Duration::from_secs(1));
+    let before = all_wake_ups(server);
+    // The server, and for each worker a guard and the worker itself.
+    assert!(before.len() >= 5, "{before:?}");
+    sleep(WINDOW);
+    let woken = |(thread, count): (&u32, u64)| count - before.get(thread).unwrap_or(&0);
+    all_wake_ups(server).iter().map(|(thread, count)| woken((thread, *count))).sum()
+}
+
 #[test]
 fn without_work_nothing_is_woken() {
     let server = Server::start();
     server.map("count", &json!([1000, 1000, 1000, 1000])).succeeds();
     assert_eq!(server.pool()["workers"].as_array().unwrap().len(), 2, "there are warm workers");
-    // What the last request was about is done when what it opened is closed.
-    sleep(Duration::from_secs(1));
-    let before = all_wake_ups(&server);
-    // The server, and for each worker a guard and the worker itself.
-    assert!(before.len() >= 5, "{before:?}");
-    sleep(WINDOW);
-    let woken = |(thread, count): (&u32, u64)| count - before.get(thread).unwrap_or(&0);
-    let after = all_wake_ups(&server);
-    let sum: u64 = after.iter().map(|(thread, count)| woken((thread, *count))).sum();
-    assert!(sum <= MOST_WAKE_UPS, "{sum} wake-ups in {WINDOW:?}: {before:?} became {after:?}");
+    let sum = wake_ups_of(&server);
+    assert!(sum <= MOST_WAKE_UPS, "{sum} wake-ups in {WINDOW:?}");
+}
+
+#[test]
+fn those_who_follow_wake_an_idle_server_only_for_a_sign_of_life() {
+    let server = Server::start();
+    let open = server.submit(&json!({"function": "count", "inputs": [1000, 1000], "open": true}));
+    open.wait_for_done(2);
+    let mut streams: Vec<Events> = ["/v1/events".to_owned(), format!("{}/events", open.path())]
+        .iter()
+        .flat_map(|path| (0..3).map(|_| server.client().events(path, None)))
+        .collect();
+    streams.iter_mut().for_each(|events| drop(events.next().unwrap()));
+    let sum = wake_ups_of(&server);
+    assert!(sum <= MOST_WAKE_UPS, "{sum} wake-ups in {WINDOW:?}");
+    for events in &mut streams {
+        while events.comments == 0 {
+            events.line().unwrap();
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod bodies;
 mod browsers;
 mod dashboard;
 mod error;
+mod events;
 mod health;
 mod idempotency;
 pub mod inputs;
@@ -117,7 +118,7 @@ pub struct Edge {
     pub limits: Limits,
     /// The time.
     pub now: fn() -> Timestamp,
-    /// Turns true when the server shuts down: no new jobs, and streams that follow a job end.
+    /// Turns true when the server shuts down: no new jobs, and streams that follow it or a job end.
     pub draining: watch::Receiver<bool>,
 }
 
@@ -133,8 +134,10 @@ pub fn router(edge: Edge) -> Router {
         .route("/v1/jobs/{id}/resume", post(jobs::resume))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/results", get(results::results).delete(results::free))
+        .route("/v1/jobs/{id}/events", get(events::job_events))
         .route("/v1/jobs/{id}/logs", get(logs::logs))
         .route("/v1/map/{function}", post(map::map).put(map::map))
+        .route("/v1/events", get(events::server_events))
         .route("/v1/pool", get(pool::status).patch(pool::resize))
         .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))
         .route("/v1/functions", get(pool::functions))

@@ -138,6 +138,7 @@ struct LinksBody {
     #[serde(rename = "self")]
     itself: String,
     results: String,
+    events: String,
     logs: String,
 }
 
@@ -194,6 +195,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
         links: LinksBody {
             itself: format!("/v1/jobs/{}", job.id),
             results: format!("/v1/jobs/{}/results", job.id),
+            events: format!("/v1/jobs/{}/events", job.id),
             logs: format!("/v1/jobs/{}/logs", job.id),
         },
     }
@@ -376,7 +378,7 @@ pub(super) fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| at.to_string())
 }
 
-fn ms(time: Duration) -> f64 {
+pub(super) fn ms(time: Duration) -> f64 {
     rounded(time.as_secs_f64() * 1e3)
 }
 

@@ -19,6 +19,22 @@ impl Timestamp {
     }
 }
 
+/// From one time to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended; not before it began.
+    pub end: Timestamp,
+}
+
+impl Span {
+    /// How long it is.
+    pub fn duration(self) -> Duration {
+        self.end.since(self.start)
+    }
+}
+
 /// What a failed task does to the rest of its job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,7 +11,7 @@ pub mod task;
 
 pub use histogram::Histogram;
 pub use ids::{Epoch, JobId, LeaseId, WorkerName};
-pub use job::{Job, JobOptions, JobSpec, JobState, Lock, OnError, Tally, Timestamp};
+pub use job::{Job, JobOptions, JobSpec, JobState, Lock, OnError, Span, Tally, Timestamp};
 pub use limits::Limits;
 pub use segment::{InputSegment, Outcomes, ResultSegment};
 pub use task::{TaskError, Verdict};

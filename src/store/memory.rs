@@ -12,10 +12,10 @@ use tokio::sync::watch::Receiver;
 use super::callbacks::receiver_of;
 use super::watch::Watches;
 use super::{
-    Appended, Callback, CallbackState, CallbackTry, Chunk, Claim, Claimed, Completion, Deleted, DueCallback,
-    DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MAX_LOG_BYTES,
-    MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried, RunnableJob,
-    Store, StoreResult, Submitted, TryOutcome,
+    Appended, Callback, CallbackState, CallbackTry, ChangeWatch, Chunk, Claim, Claimed, Completion, Deleted,
+    DueCallback, DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
+    MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried,
+    RunnableJob, Store, StoreResult, Submitted, TryOutcome,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -435,6 +435,8 @@ impl Store for MemoryStore {
         let accepted = entry.job.clone();
         state.jobs.insert(accepted.id, entry);
         self.watches.wake_outbox();
+        drop(state);
+        self.watches.wake(accepted.id);
         Ok(Submitted::New(accepted))
     }
 
@@ -447,6 +449,12 @@ impl Store for MemoryStore {
         let older =
             state.jobs.values().rev().filter(|entry| before.is_none_or(|before| entry.job.id < before));
         let found = older.filter(|entry| entry.matches(&filter)).take(limit as usize);
+        Ok(found.map(|entry| Job { workers: Vec::new(), ..entry.job.clone() }).collect())
+    }
+
+    async fn jobs_of(&self, ids: Vec<JobId>) -> StoreResult<Vec<Job>> {
+        let state = self.lock();
+        let found = ids.iter().filter_map(|id| state.jobs.get(id));
         Ok(found.map(|entry| Job { workers: Vec::new(), ..entry.job.clone() }).collect())
     }
 
@@ -469,6 +477,10 @@ impl Store for MemoryStore {
 
     fn watch(&self, id: JobId) -> JobWatch {
         self.watches.watch(id)
+    }
+
+    fn watch_all(&self, after: Option<u64>) -> ChangeWatch {
+        self.watches.watch_all(after)
     }
 
     async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {
@@ -609,6 +621,8 @@ impl Store for MemoryStore {
             .map(|(_, (_, id))| *id)
             .collect();
         swept.iter().for_each(|id| drop(state.jobs.remove(id)));
+        drop(state);
+        swept.iter().for_each(|id| self.watches.wake(*id));
         Ok(swept.len() as u64)
     }
 

@@ -5,6 +5,7 @@
 //! verb says otherwise, its answer comes after the write is durable.
 
 mod callbacks;
+mod changes;
 pub mod memory;
 pub mod sqlite;
 pub mod watch;
@@ -17,10 +18,11 @@ use bytes::Bytes;
 use tokio::sync::watch::Receiver;
 
 pub use callbacks::{Callback, CallbackState, CallbackTry, DueCallback, DueCallbacks, TryOutcome};
+pub use changes::{ChangeWatch, Changed};
 pub use watch::JobWatch;
 
 use crate::model::{
-    Epoch, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Timestamp,
+    Epoch, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Span, Timestamp,
 };
 
 /// A job keeps so many bytes of what its tasks printed.
@@ -223,6 +225,8 @@ pub struct Completion {
     pub outcomes: Outcomes,
     /// Outputs and errors, a line each.
     pub lines: Bytes,
+    /// From the begin of the first to the end of the last; those of one process do not overlap.
+    pub span: Span,
     /// How long the worker was at work on them, in nanoseconds.
     pub busy_ns: u64,
     /// The CPU time it used for them, in nanoseconds.
@@ -379,6 +383,9 @@ pub trait Store: Send + Sync + 'static {
     /// Jobs, newest first, older than `before`, at most `limit`; without their workers.
     async fn jobs(&self, filter: JobFilter, before: Option<JobId>, limit: u32) -> StoreResult<Vec<Job>>;
 
+    /// Those of these jobs that there are, without their workers.
+    async fn jobs_of(&self, ids: Vec<JobId>) -> StoreResult<Vec<Job>>;
+
     /// Segments that hold the results behind the first `after` of this order; the first of them may begin before.
     /// At least one if there is any, and no more once they hold `limit` results or some hundred kilobytes.
     async fn results(
@@ -391,6 +398,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Wakes after each commit that changes this job.
     fn watch(&self, id: JobId) -> JobWatch;
+
+    /// Tells which jobs have changed, new and deleted ones among them, after each commit that did: those behind this
+    /// change of this epoch, or from now on.
+    fn watch_all(&self, after: Option<u64>) -> ChangeWatch;
 
     /// Jobs with tasks to run, by priority and then age, behind `after`, at most `limit`.
     async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>>;

@@ -1,10 +1,12 @@
-//! Wakes those who wait for a job to change, in this process: one channel a watched job, none for the others.
+//! Wakes those who wait for a job to change, in this process: one channel a watched job, none for the others; and one
+//! record of changes for those who follow all jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::changes::{ChangeWatch, Changes};
 use crate::model::JobId;
 
 /// Who watches which job.
@@ -12,6 +14,7 @@ use crate::model::JobId;
 pub struct Watches {
     jobs: Arc<Mutex<HashMap<JobId, watch::Sender<()>>>>,
     outbox: watch::Sender<()>,
+    changes: Changes,
 }
 
 impl Watches {
@@ -21,11 +24,17 @@ impl Watches {
         JobWatch { watches: self.clone(), job, changed }
     }
 
+    /// A watch on all jobs, from behind this change on, or from now on.
+    pub fn watch_all(&self, after: Option<u64>) -> ChangeWatch {
+        self.changes.follow(after)
+    }
+
     /// Wakes all who watch this job.
     pub fn wake(&self, job: JobId) {
         if let Some(sender) = self.lock().get(&job) {
             sender.send_replace(());
         }
+        self.changes.note(job);
     }
 
     /// Wakes whoever tells the ends of jobs.

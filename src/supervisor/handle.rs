@@ -1,9 +1,11 @@
 //! The way to the supervisor, for HTTP and the composition root.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::news::{EndedTasks, News};
 use super::{PoolView, WorkerCommand};
 use crate::model::{JobId, WorkerName};
 use crate::store::RunnableJob;
@@ -17,20 +19,13 @@ pub enum WorkerSelector {
     Pid(u32),
 }
 
-/// Whether the kernel is asked what each worker uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Depth {
-    Glance,
-    Measured,
-}
-
 /// What is asked of the supervisor.
 #[derive(Debug)]
 pub(super) enum Ask {
     Submitted(RunnableJob),
     Cancelled(JobId),
     Paused(JobId),
-    View(Depth, oneshot::Sender<PoolView>),
+    View(oneshot::Sender<PoolView>),
     Resize(u32, oneshot::Sender<PoolView>),
     End(WorkerSelector, oneshot::Sender<bool>),
     Functions(BTreeMap<String, WorkerCommand>),
@@ -47,11 +42,12 @@ pub struct Ended;
 #[derive(Clone, Debug)]
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
+    news: News,
 }
 
 impl Handle {
-    pub(super) fn new(asks: mpsc::Sender<Ask>) -> Self {
-        Self { asks }
+    pub(super) fn new(asks: mpsc::Sender<Ask>, news: News) -> Self {
+        Self { asks, news }
     }
 
     /// There is a new job, or more to do for one; durable already. If the supervisor has ended, the next start finds it.
@@ -71,17 +67,27 @@ impl Handle {
 
     /// The slots and the workers as they are now.
     pub async fn view(&self) -> Result<PoolView, Ended> {
-        self.ask(|answer| Ask::View(Depth::Measured, answer)).await
+        self.glance().await.map(PoolView::measured)
     }
 
     /// As [`Self::view`], but what each worker uses is not measured for it, and given as 0.
     pub async fn glance(&self) -> Result<PoolView, Ended> {
-        self.ask(|answer| Ask::View(Depth::Glance, answer)).await
+        self.ask(Ask::View).await
+    }
+
+    /// Wakes when what [`Self::view`] gives may have changed, but for times and what workers use.
+    pub fn follow_view(&self) -> watch::Receiver<()> {
+        self.news.follow_view()
+    }
+
+    /// The tasks that end from now on, once their outcomes are durable. Who reads too slowly loses the oldest.
+    pub fn follow_tasks(&self) -> broadcast::Receiver<Arc<EndedTasks>> {
+        self.news.follow_tasks()
     }
 
     /// So many slots from now on; running tasks go on to their end.
     pub async fn resize(&self, slots: u32) -> Result<PoolView, Ended> {
-        self.ask(|answer| Ask::Resize(slots, answer)).await
+        self.ask(|answer| Ask::Resize(slots, answer)).await.map(PoolView::measured)
     }
 
     /// Ends a worker; `false` if there is none like it. Its task is run again free of charge.

@@ -5,6 +5,7 @@
 
 mod child;
 mod handle;
+mod news;
 mod run;
 mod view;
 mod writes;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::protocol::frames::Progress as TaskProgress;
 pub use handle::{Ended, Handle, WorkerSelector};
+pub use news::EndedTasks;
 pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
 use crate::model::{Epoch, JobId, LeaseId, Timestamp};
@@ -87,8 +89,8 @@ pub struct Settings {
 pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);
-    let task = tokio::spawn(supervisor.run(incoming));
-    (Handle::new(asks), task)
+    let handle = Handle::new(asks, supervisor.news.clone());
+    (handle, tokio::spawn(supervisor.run(incoming)))
 }
 
 /// The supervisor's task, which ends when it has drained or the store has stopped.
@@ -132,6 +134,7 @@ struct Supervisor {
     not_started: VecDeque<PoolEvent>,
     pending: run::Pending,
     writes: writes::Writes,
+    news: news::News,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,
     /// … what happened.

@@ -10,7 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::child::{self, Assignment, Launch, Order, Settlement};
-use super::handle::{Ask, Depth};
+use super::handle::Ask;
+use super::news::News;
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
 use crate::model::{JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
@@ -53,6 +54,7 @@ impl Supervisor {
             start_failures: BTreeMap::new(),
             not_started: VecDeque::new(),
             writes: Writes::default(),
+            news: News::new(),
             pending: Pending::new(),
             tell,
             told,
@@ -103,6 +105,7 @@ impl Supervisor {
             }
             next = self.not_started.pop_front();
         }
+        self.news.changed();
     }
 
     fn ask(&mut self, ask: Ask) {
@@ -111,11 +114,11 @@ impl Supervisor {
             Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Ask::Paused(job) => self.decide(Event::Paused(job)),
             // Whoever asked may have gone away; the same below.
-            Ask::View(depth, answer) => drop(answer.send(self.view(depth))),
+            Ask::View(answer) => drop(answer.send(self.view())),
             Ask::Resize(slots, answer) => {
                 self.settings.slots_reason = "set while running".into();
                 self.decide(Event::Resize(slots));
-                drop(answer.send(self.view(Depth::Measured)));
+                drop(answer.send(self.view()));
             }
             Ask::End(selector, answer) => {
                 let found = self.find(selector);
@@ -174,6 +177,7 @@ impl Supervisor {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.pid = Some(pid);
                 }
+                self.news.changed();
             }
             child::Event::Ready => self.decide(Event::Ready(worker)),
             child::Event::Printed { job, entries } => {
@@ -185,6 +189,7 @@ impl Supervisor {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.progress = Some(progress);
                 }
+                self.news.changed();
             }
             child::Event::Worn => self.decide(Event::Retire(worker)),
             child::Event::Answered { settlement, count, elapsed } => {

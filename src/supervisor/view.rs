@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use super::handle::Depth;
 use crate::model::{Epoch, JobId, WorkerName};
 use crate::pool::{WorkerId, WorkerState};
 use crate::sys;
@@ -39,6 +38,12 @@ pub struct StartFailure {
 }
 
 impl PoolView {
+    /// With what each worker uses now, which the kernel is asked for.
+    pub(super) fn measured(mut self) -> Self {
+        self.workers.iter_mut().for_each(measure);
+        self
+    }
+
     /// The tasks of this job that run now.
     pub fn running(&self, job: JobId) -> impl Iterator<Item = (&WorkerView, &RunningTask)> {
         self.workers.iter().filter_map(move |worker| match &worker.activity {
@@ -98,16 +103,13 @@ pub struct RunningTask {
 }
 
 impl Supervisor {
-    pub(super) fn view(&self, depth: Depth) -> PoolView {
+    pub(super) fn view(&self) -> PoolView {
         let now = Instant::now();
         let mut workers: Vec<WorkerView> = self
             .pool
             .workers()
             .map(|(id, name, function, state)| self.worker(id, name, function, state, now))
             .collect();
-        if depth == Depth::Measured {
-            workers.iter_mut().for_each(measure);
-        }
         workers.sort_by_key(|worker| worker.name);
         let (node, slots_reason) = (self.settings.node.clone(), self.settings.slots_reason.clone());
         let start_failures = self.view_start_failures().collect();

@@ -143,6 +143,11 @@ impl Supervisor {
         if !held && !matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "an answer is void: its lease does not hold");
         }
+        if let Write::Complete(done) = &write
+            && held
+        {
+            self.news.ended(done, || self.pool.function_of(job));
+        }
         let ended = state.is_none_or(JobState::is_final);
         if ended && matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "the job has failed: its workers do not start");

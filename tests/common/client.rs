@@ -7,6 +7,8 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, Request};
 use ureq::{Agent, Body, SendBody};
 
+use super::events::Events;
+
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
@@ -83,6 +85,14 @@ impl Client {
         let response = self.agent.run(self.request("GET", path, &[]).body(()).unwrap())?;
         let status = response.status().as_u16();
         Ok((status, BufReader::new(response.into_body().into_reader()).lines()))
+    }
+
+    /// A stream of events, for a reader who comes back if it has the id of the last one.
+    pub(crate) fn events(&self, path: &str, last: Option<&str>) -> Events {
+        let headers: Vec<_> = last.iter().map(|id| ("Last-Event-ID", *id)).collect();
+        let response = self.agent.run(self.request("GET", path, &headers).body(()).unwrap()).unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Events::new(response.into_body().into_reader())
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> ureq::http::request::Builder {

@@ -4,6 +4,7 @@
 //! luck. Deliberately absent: anything of the crate itself. The tests know what a user knows.
 
 pub(crate) mod client;
+pub(crate) mod events;
 pub(crate) mod job;
 pub(crate) mod procs;
 pub(crate) mod server;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill::model::segment::lines;
-use gristmill::model::{LeaseId, Outcomes, WorkerName};
+use gristmill::model::{LeaseId, Outcomes, Span, Timestamp, WorkerName};
 use gristmill::pool::blame::{Blame, Fault, backoff, judge, retries};
 use gristmill::pool::{Event, WorkerId};
 use gristmill::store::{Chunk, Completion, Release, Requeue};
@@ -119,6 +119,7 @@ impl Work {
             pid: 1,
             outcomes,
             lines: block.into(),
+            span: Span { start: Timestamp(0), end: Timestamp(0) },
             busy_ns: 0,
             cpu_ns: 0,
             max_rss_bytes: 0,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gristmill::model::segment::{ResultBody, lines};
 use gristmill::model::{
-    InputSegment, Job, JobId, JobOptions, JobSpec, JobState, OnError, Outcomes, TaskError, Timestamp, Verdict,
+    InputSegment, Job, JobId, JobOptions, JobSpec, JobState, OnError, Outcomes, Span, TaskError, Timestamp,
+    Verdict,
 };
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
@@ -211,6 +212,7 @@ impl Bench {
             pid: 42,
             outcomes,
             lines: block.into(),
+            span: Span { start: self.now(), end: self.now() },
             busy_ns: 1_000,
             cpu_ns: 900,
             max_rss_bytes: 4_096 + first,

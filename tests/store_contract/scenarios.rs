@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gristmill::model::{JobOptions, JobSpec, JobState, Tally, Timestamp};
+use gristmill::model::{JobId, JobOptions, JobSpec, JobState, Tally, Timestamp};
 use gristmill::store::{
-    Appended, Callback, CallbackState, Deleted, DueCallbacks, IdempotencyKey, Intake, JobFilter, LogEntry,
-    LogFilter, MoreInputs, NewJob, Order, QueueLimits, Requeue, Retention, Retried, Submitted, TryOutcome,
+    Appended, Callback, CallbackState, ChangeWatch, Changed, Deleted, DueCallbacks, IdempotencyKey, Intake,
+    JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order, QueueLimits, Requeue, Retention, Retried,
+    Submitted, TryOutcome,
 };
 
 use crate::bench::{Bench, ENOUGH, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
@@ -477,6 +478,43 @@ async fn jobs_that_ended_are_swept_by_age_and_by_number(bench: Bench) {
     assert_eq!(left, [ended[4], ended[3], running]);
 }
 
+/// What the next change tells of.
+async fn next_change(watch: &mut ChangeWatch) -> Vec<JobId> {
+    watch.changed().await;
+    let Changed::Jobs(jobs) = watch.next(100) else { panic!("some changes are not known") };
+    jobs
+}
+
+async fn who_follows_all_jobs_hears_of_each_change(bench: Bench) {
+    let (before, other) = (bench.submit(1).await, bench.submit(1).await);
+    let mut watch = bench.store().watch_all(None);
+    // It may still hear of what it was late for.
+    let after_other = |jobs: Vec<JobId>| jobs.into_iter().filter(move |job| *job != other && *job != before);
+    let id = bench.submit(2).await;
+    let mut told: Vec<JobId> = Vec::new();
+    while told.is_empty() {
+        told.extend(after_other(next_change(&mut watch).await));
+    }
+    assert_eq!(told, [id]);
+    let chunk = bench.claim_one(id, 2).await;
+    assert_eq!(next_change(&mut watch).await, [id]);
+    let place = watch.at();
+    bench.complete(&chunk).await;
+    assert_eq!(next_change(&mut watch).await, [id]);
+    bench.store().cancel(other, bench.now()).await.unwrap();
+    assert_eq!(next_change(&mut watch).await, [other]);
+    bench.store().delete(id).await.unwrap();
+    assert_eq!(next_change(&mut watch).await, [id]);
+    let all = Retention { ended_since: Timestamp(0), count: 0 };
+    bench.store().sweep(all, bench.now()).await.unwrap();
+    assert_eq!(next_change(&mut watch).await, [other]);
+    assert_eq!(watch.next(100), Changed::Jobs(Vec::new()));
+    let mut back = bench.store().watch_all(Some(place));
+    assert_eq!(next_change(&mut back).await, [id, other]);
+    let there = bench.store().jobs_of(vec![id, before, other]).await.unwrap();
+    assert_eq!(there.iter().map(|job| job.id).collect::<Vec<_>>(), [before]);
+}
+
 async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
     let id = bench.submit(30).await;
     for chunk in bench.claim(id, 3, 10).await {
@@ -713,6 +751,7 @@ contract! {
     an_open_job_takes_more_inputs_until_it_is_closed
     a_full_queue_takes_no_more_and_keeps_nothing_of_it
     jobs_that_ended_are_swept_by_age_and_by_number
+    who_follows_all_jobs_hears_of_each_change
     results_are_freed_up_to_where_their_reader_is
     a_paused_job_gives_no_leases_until_it_is_resumed
     every_end_of_a_job_is_told

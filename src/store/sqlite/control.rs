@@ -1,7 +1,7 @@
 //! A node's start, cancels, and the removal of what is no longer wanted.
 
 use rusqlite::types::Null;
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 
 use super::rows::Progress;
 use super::writer::Writer;
@@ -90,27 +90,34 @@ impl Writer {
         self.sweep_keys(now)?;
         let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
                        SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted' AND finished_at < ?1
-                       LIMIT ?2)";
+                       LIMIT ?2) RETURNING id";
         let values = params![retention.ended_since.0, SWEEP_JOBS];
-        let mut swept = self.conn.prepare_cached(sql)?.execute(values)?;
-        self.count_ended(-(swept as i64));
+        let mut swept = self.forget(sql, values)?;
         let surplus = match i64::try_from(retention.count) {
             Ok(keep) => self.ended()?.saturating_sub(keep).clamp(0, SWEEP_JOBS),
             Err(_) => 0,
         };
         let sql = "UPDATE jobs SET state = 'deleted' WHERE id IN (
                        SELECT id FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'
-                       ORDER BY finished_at LIMIT ?1)";
+                       ORDER BY finished_at LIMIT ?1) RETURNING id";
         if surplus > 0 {
-            let more = self.conn.prepare_cached(sql)?.execute([surplus])?;
-            self.count_ended(-(more as i64));
-            swept += more;
+            swept += self.forget(sql, params![surplus])?;
         }
         if swept > 0 {
             callbacks::drop_deleted(&self.conn)?;
             self.garbage = true;
         }
         Ok(swept as u64)
+    }
+
+    /// Forgets the jobs that this statement marks as deleted and gives; how many they are.
+    fn forget(&mut self, sql: &str, values: impl Params) -> Result<usize> {
+        let mut update = self.conn.prepare_cached(sql)?;
+        let marked = update.query_map(values, |row| rows::job_id(row, 0))?.collect::<Result<Vec<_>>>()?;
+        drop(update);
+        self.count_ended(-(marked.len() as i64));
+        self.changed.extend(&marked);
+        Ok(marked.len())
     }
 
     fn sweep_keys(&self, now: Timestamp) -> Result<()> {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{JobOptions, JobSpec, JobState, Outcomes};
+use crate::model::{JobOptions, JobSpec, JobState, Outcomes, Span};
 use crate::store::{IdempotencyKey, Intake, QueueLimits};
 
 const FEW: i64 = 2_000;
@@ -210,6 +210,7 @@ fn completion(chunk: &crate::store::Chunk) -> Completion {
         pid: 42,
         outcomes,
         lines: "1\n".into(),
+        span: Span { start: NOW, end: NOW },
         busy_ns: 1_000,
         cpu_ns: 900,
         max_rss_bytes: 4_096,

@@ -25,9 +25,9 @@ use tokio::sync::{Semaphore, watch as channel};
 
 use super::watch::Watches;
 use super::{
-    Appended, Callback, CallbackTry, Claim, Claimed, Completion, Deleted, DueCallbacks, JobFilter, JobWatch,
-    LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release, Retention, Retried,
-    RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Deleted, DueCallbacks,
+    JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
+    Retention, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
@@ -234,6 +234,10 @@ impl Store for SqliteStore {
         self.search(move |conn| read::jobs(conn, &filter, before, limit)).await
     }
 
+    async fn jobs_of(&self, ids: Vec<JobId>) -> StoreResult<Vec<Job>> {
+        self.search(move |conn| read::jobs_of(conn, &ids)).await
+    }
+
     async fn results(
         &self,
         id: JobId,
@@ -246,6 +250,10 @@ impl Store for SqliteStore {
 
     fn watch(&self, id: JobId) -> JobWatch {
         self.watches.watch(id)
+    }
+
+    fn watch_all(&self, after: Option<u64>) -> ChangeWatch {
+        self.watches.watch_all(after)
     }
 
     async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {

@@ -18,9 +18,17 @@ const JOB: &str = "id, function, name, labels, options, state, total, succeeded,
     created_at, started_at, finished_at, cpu_ns, task_times, is_open";
 
 pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<Job>> {
-    let sql = format!("SELECT {JOB} FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
-    let job = conn.prepare_cached(&sql)?.query_row([id.as_bytes()], read_job).optional()?;
+    let job = without_workers(conn, id)?;
     job.map(|job| Ok(Job { workers: workers(conn, id)?, ..job })).transpose()
+}
+
+fn without_workers(conn: &Connection, id: JobId) -> Result<Option<Job>> {
+    let sql = format!("SELECT {JOB} FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')");
+    conn.prepare_cached(&sql)?.query_row([id.as_bytes()], read_job).optional()
+}
+
+pub(super) fn jobs_of(conn: &Connection, ids: &[JobId]) -> Result<Vec<Job>> {
+    ids.iter().filter_map(|id| without_workers(conn, *id).transpose()).collect()
 }
 
 pub(super) fn jobs(

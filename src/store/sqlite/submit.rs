@@ -72,6 +72,7 @@ impl Writer {
             callbacks::job_ended(&self.conn, job.id, url, now)?;
             self.to_be_told += 1;
         }
+        self.changed.insert(job.id);
         Ok(Submitted::New(Job {
             id: job.id,
             spec: job.spec,

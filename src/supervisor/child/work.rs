@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::ending::{Cause, Ending};
 use super::logs::TaskRun;
 use super::{Assignment, Launch, Settlement};
-use crate::model::{Outcomes, TaskError, Verdict};
+use crate::model::{Outcomes, Span, TaskError, Timestamp, Verdict};
 use crate::pool::blame::{Blame, backoff, judge, retries};
 use crate::protocol::{Done, Failed, Request, Run, Usage, json};
 use crate::schema::Schema;
@@ -38,6 +38,7 @@ pub(super) struct Work {
     chunks: VecDeque<Progress>,
     /// Since when it has been at work on the next task, as far as one can tell from outside.
     since: Instant,
+    clock: Clock,
     answers: Answers,
     settled: Vec<(Settlement, u32, Duration)>,
     /// The tasks that it has answered of the chunk that it answered last.
@@ -61,6 +62,30 @@ impl Budget {
         let granted = said.min(most);
         self.spent += granted;
         granted
+    }
+}
+
+/// Tells what time it was at an instant. It is set only between two times of work, so what it tells of one is in order.
+#[derive(Debug)]
+struct Clock {
+    now: fn() -> Timestamp,
+    set: (Instant, Timestamp),
+}
+
+impl Clock {
+    fn new(now: fn() -> Timestamp) -> Self {
+        Self { now, set: (Instant::now(), now()) }
+    }
+
+    fn at(&self, instant: Instant) -> Timestamp {
+        let (set, time) = self.set;
+        Timestamp(time.0 + instant.saturating_duration_since(set).as_micros() as i64)
+    }
+
+    /// The time of so many nanoseconds of work that lay between two instants and ended with the later one.
+    fn span(&self, after: Instant, end: Instant, busy_ns: u64) -> Span {
+        let begun = end.checked_sub(Duration::from_nanos(busy_ns)).map_or(after, |begun| begun.max(after));
+        Span { start: self.at(begun), end: self.at(end) }
     }
 }
 
@@ -110,6 +135,8 @@ impl Progress {
 /// Outcomes of the first chunk that have not been passed on.
 #[derive(Debug, Default)]
 struct Answers {
+    /// When the worker was free for the first of them.
+    after: Option<Instant>,
     outcomes: Outcomes,
     lines: Vec<u8>,
     busy_ns: u64,
@@ -136,6 +163,7 @@ impl Work {
             returns: false,
             chunks: VecDeque::new(),
             since: Instant::now(),
+            clock: Clock::new(launch.now),
             answers: Answers::default(),
             settled: Vec::new(),
             answered: 0..0,
@@ -148,7 +176,8 @@ impl Work {
     /// Puts a chunk behind the others and its message behind theirs.
     pub(super) fn add(&mut self, assignment: Assignment, from: u64, outgoing: &mut Vec<u8>) {
         if self.chunks.is_empty() {
-            self.since = Instant::now();
+            self.clock = Clock::new(self.clock.now);
+            self.since = self.clock.set.0;
         }
         let chunk = &assignment.chunk;
         Run::encode(outgoing, chunk.job, chunk.first, chunk.attempt, &chunk.inputs);
@@ -250,6 +279,7 @@ impl Work {
 
     /// Takes in an output or an error, unless something is wrong with it.
     fn push(&mut self, ns: u64, failed: bool, line: &[u8]) {
+        self.answers.after.get_or_insert(self.since);
         match self.refuse(failed, line) {
             None => self.answers.push(ns, failed, line),
             Some(error) => self.answers.push(ns, true, &error.to_line()),
@@ -329,7 +359,8 @@ impl Work {
         if count == 0 {
             return;
         }
-        let Answers { outcomes, lines, busy_ns } = std::mem::take(&mut self.answers);
+        let Answers { after, outcomes, lines, busy_ns } = std::mem::take(&mut self.answers);
+        let span = self.clock.span(after.unwrap_or(self.since), self.since, busy_ns);
         let (cpu_ns, max_rss_bytes) = self.usage();
         let Some(Progress { assignment: Assignment { chunk, .. }, next, .. }) = self.chunks.front() else {
             return;
@@ -343,6 +374,7 @@ impl Work {
             pid: self.pid,
             outcomes,
             lines: lines.into(),
+            span,
             busy_ns,
             cpu_ns,
             max_rss_bytes,
@@ -396,8 +428,8 @@ impl Work {
 
     fn failure(&self, progress: &Progress, error: &TaskError<'_>) -> Completion {
         let chunk = &progress.assignment.chunk;
-        let mut answers = Answers::default();
-        answers.push(self.since.elapsed().as_nanos() as u64, true, &error.to_line());
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.push((now - self.since).as_nanos() as u64, true, &error.to_line());
         Completion {
             lease: chunk.lease,
             job: chunk.job,
@@ -407,6 +439,7 @@ impl Work {
             pid: self.pid,
             outcomes: answers.outcomes,
             lines: answers.lines.into(),
+            span: self.clock.span(self.since, now, answers.busy_ns),
             busy_ns: answers.busy_ns,
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,

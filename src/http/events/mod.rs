@@ -1,0 +1,44 @@
+//! Server-sent events: one job, or the whole server, as it changes.
+//!
+//! Nothing waits for a slow reader: it has a place among the changes, and gets what is newest when it reads on. Without
+//! readers nothing is made. Deliberately absent: a history of events. Which ids a reader may come back with, and what
+//! it gets then, says each stream.
+
+mod job;
+mod server;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::{Stream, StreamExt as _};
+use serde::Serialize;
+
+pub(super) use job::job_events;
+pub(super) use server::server_events;
+
+/// A stream without events has a comment so often, so that what stands between does not take it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Where a reader was when its last stream was cut.
+fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
+}
+
+fn event(name: &str, id: &str, data: &impl Serialize) -> Event {
+    let data = serde_json::to_string(data).expect("a view always serialises");
+    Event::default().event(name).id(id).data(data)
+}
+
+/// The answer; where the stream cannot go on, it is cut.
+fn respond(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("nothing new");
+    let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response();
+    // nginx and those who took it over hold answers back otherwise.
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
