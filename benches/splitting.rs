@@ -68,7 +68,7 @@ fn results(criterion: &mut Criterion) {
     const COUNT: u64 = 10_000;
     let mut outcomes = Outcomes::default();
     (0..COUNT).for_each(|at| outcomes.push(1_000 + at, false));
-    let used = Used { busy_ns: 60_000_000, cpu_ns: 60_000_000 };
+    let used = Used { span: None, busy_ns: 60_000_000, cpu_ns: 60_000_000 };
     let lines = numbers(COUNT, '\n').into();
     let body = ResultBody::Ran { worker: "worker-1".into(), pid: 42, outcomes, lines, used };
     let segment = ResultSegment { first_seq: 1, first_index: 0, count: COUNT, attempt: 1, body };

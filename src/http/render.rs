@@ -180,7 +180,7 @@ mod tests {
             .iter()
             .for_each(|(ns, failed)| outcomes.push(*ns, *failed));
         let lines = "\"a\"\n{\"verdict\":\"crash\"}\n[1]\n".into();
-        let used = Used { busy_ns: 2_520_000, cpu_ns: 2_520_000 };
+        let used = Used { span: None, busy_ns: 2_520_000, cpu_ns: 2_520_000 };
         let body = ResultBody::Ran { worker: "worker-1".into(), pid: 42, outcomes, lines, used };
         ResultSegment { first_seq: 5, first_index: 10, count: 3, attempt: 1, body }
     }

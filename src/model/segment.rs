@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::histogram::{put_varint, take_varint};
+use super::{Span, Timestamp};
 
 /// The inputs of consecutive tasks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,9 +103,11 @@ pub enum ResultBody {
     },
 }
 
-/// What the tasks of a segment used together, in nanoseconds.
+/// What the tasks of a segment used together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Used {
+    /// When the worker was at work on them, one after the other; `None` if that is not known.
+    pub span: Option<Span>,
     /// How long a worker was at work on them.
     pub busy_ns: u64,
     /// The CPU time it used for them.
@@ -117,6 +120,18 @@ impl Used {
     pub fn cpu_of(self, duration_ns: u64) -> u64 {
         let part = u128::from(self.cpu_ns) * u128::from(duration_ns) / u128::from(self.busy_ns.max(1));
         part.min(u128::from(self.cpu_ns)) as u64
+    }
+
+    /// What some of the tasks used, which took `busy_ns` and come behind others that took `before_ns`.
+    #[must_use]
+    pub fn part(self, before_ns: u64, busy_ns: u64) -> Self {
+        let span = self.span.map(|span| {
+            let us = span.duration().as_micros();
+            let at = |ns: u64| us * u128::from(ns.min(self.busy_ns)) / u128::from(self.busy_ns.max(1));
+            let at = |ns| Timestamp(span.start.0 + at(ns) as i64);
+            Span { start: at(before_ns), end: at(before_ns.saturating_add(busy_ns)) }
+        });
+        Self { span, busy_ns, cpu_ns: self.cpu_of(busy_ns) }
     }
 }
 
@@ -144,9 +159,9 @@ impl ResultSegment {
                 let lengths: Vec<usize> = lines(block).map(|line| line.len() + 1).collect();
                 let start: usize = lengths[..first as usize].iter().sum();
                 let end = start + lengths[first as usize..(first + count) as usize].iter().sum::<usize>();
+                let before_ns = outcomes.iter().take(first as usize).map(|(ns, _)| ns).sum();
                 let outcomes = outcomes.part(first, count);
-                let busy_ns = outcomes.iter().map(|(ns, _)| ns).sum();
-                let used = Used { busy_ns, cpu_ns: used.cpu_of(busy_ns) };
+                let used = used.part(before_ns, outcomes.iter().map(|(ns, _)| ns).sum());
                 ResultBody::Ran {
                     worker: worker.clone(),
                     pid: *pid,
@@ -201,7 +216,8 @@ mod tests {
     fn a_part_of_a_segment_is_a_segment() {
         let mut outcomes = Outcomes::default();
         [(10, false), (30, true), (60, false)].iter().for_each(|(ns, failed)| outcomes.push(*ns, *failed));
-        let used = Used { busy_ns: 100, cpu_ns: 50 };
+        let span = |start, end| Some(Span { start: Timestamp(start), end: Timestamp(end) });
+        let used = Used { span: span(1000, 1200), busy_ns: 100, cpu_ns: 50 };
         let body =
             ResultBody::Ran { worker: "worker-1".into(), pid: 7, outcomes, lines: "1\n{}\n3\n".into(), used };
         let segment = ResultSegment { first_seq: 5, first_index: 20, count: 3, attempt: 2, body };
@@ -210,7 +226,10 @@ mod tests {
         assert_eq!((part.first_seq, part.first_index, part.count, part.attempt), (6, 21, 2, 2));
         let ResultBody::Ran { outcomes, lines, used, .. } = part.body else { panic!() };
         assert_eq!(outcomes.iter().collect::<Vec<_>>(), [(30, true), (60, false)]);
-        assert_eq!((&lines[..], used), (&b"{}\n3\n"[..], Used { busy_ns: 90, cpu_ns: 45 }));
+        assert_eq!(
+            (&lines[..], used),
+            (&b"{}\n3\n"[..], Used { span: span(1020, 1200), busy_ns: 90, cpu_ns: 45 })
+        );
     }
 
     #[test]

@@ -233,8 +233,8 @@ impl Entry {
         self.job.cpu_ns += done.cpu_ns;
         self.job.task_times.merge(&Histogram::of(done.outcomes.iter().map(|(ns, _)| ns)));
         self.note_worker(&done, node);
-        let Completion { first, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns, .. } = done;
-        let used = Used { busy_ns, cpu_ns };
+        let Completion { first, attempt, worker, pid, outcomes, lines, span, busy_ns, cpu_ns, .. } = done;
+        let used = Used { span: Some(span), busy_ns, cpu_ns };
         self.push_result(
             first,
             u64::from(count),

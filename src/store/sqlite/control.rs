@@ -250,7 +250,8 @@ impl Writer {
         let failed = segment.failures().len() as i64;
         let (job, seq, index, count) = (id.as_bytes(), *first_seq as i64, *first_index as i64, *count as i64);
         let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed,
-                   superseded, busy_ns, cpu_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                   superseded, busy_ns, cpu_ns, started_at, ended_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let mut insert = self.conn.prepare_cached(sql)?;
         match body {
             ResultBody::Ran { worker, pid, outcomes, lines, used } => insert.execute(params![
@@ -266,7 +267,9 @@ impl Writer {
                 failed,
                 superseded,
                 used.busy_ns as i64,
-                used.cpu_ns as i64
+                used.cpu_ns as i64,
+                used.span.map(|span| span.start.0),
+                used.span.map(|span| span.end.0)
             ])?,
             ResultBody::NotRun { error } => insert.execute(params![
                 job,
@@ -281,10 +284,12 @@ impl Writer {
                 failed,
                 superseded,
                 0,
-                0
+                0,
+                Null,
+                Null
             ])?,
             ResultBody::Cancelled => insert.execute(params![
-                job, seq, index, count, attempt, Null, Null, Null, Null, failed, superseded, 0, 0
+                job, seq, index, count, attempt, Null, Null, Null, Null, failed, superseded, 0, 0, Null, Null
             ])?,
         };
         Ok(())

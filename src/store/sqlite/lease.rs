@@ -136,8 +136,8 @@ impl Writer {
 
     fn insert_results(&self, done: &Completion, progress: &Progress) -> Result<()> {
         let sql = "INSERT INTO results
-                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed, busy_ns, cpu_ns)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed, busy_ns, cpu_ns,
+                   started_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         self.conn.prepare_cached(sql)?.execute(params![
             done.job.as_bytes(),
             progress.next_seq as i64,
@@ -151,6 +151,8 @@ impl Writer {
             done.outcomes.failed(),
             done.busy_ns as i64,
             done.cpu_ns as i64,
+            done.span.start.0,
+            done.span.end.0,
         ])?;
         Ok(())
     }

@@ -154,8 +154,7 @@ pub(super) fn results(
 }
 
 /// The columns of a result segment, as [`read_segment`] wants them.
-pub(super) const SEGMENT: &str =
-    "first_seq, first_index, count, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns";
+pub(super) const SEGMENT: &str = "first_seq, first_index, count, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns, started_at, ended_at";
 
 pub(super) fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
     let lines = row.get::<_, Option<Vec<u8>>>(7)?.map(Bytes::from);
@@ -165,7 +164,11 @@ pub(super) fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
             pid: row.get(5)?,
             outcomes: Outcomes::from_bytes(row.get(6)?),
             lines: lines.unwrap_or_default(),
-            used: Used { busy_ns: rows::u64(row, 8)?, cpu_ns: rows::u64(row, 9)? },
+            used: Used {
+                span: rows::span(row, 10)?,
+                busy_ns: rows::u64(row, 8)?,
+                cpu_ns: rows::u64(row, 9)?,
+            },
         },
         (None, Some(error)) => ResultBody::NotRun { error },
         (None, None) => ResultBody::Cancelled,

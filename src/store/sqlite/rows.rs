@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::callbacks;
-use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Tally, Timestamp};
+use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Span, Tally, Timestamp};
 use crate::store::{CallbackState, Intake};
 
 /// What a write must know of its job.
@@ -141,6 +141,12 @@ pub(super) fn job_id(row: &Row<'_>, at: usize) -> Result<JobId> {
 
 pub(super) fn time(row: &Row<'_>, at: usize) -> Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp))
+}
+
+/// A span in this column and the next, if it is known.
+pub(super) fn span(row: &Row<'_>, at: usize) -> Result<Option<Span>> {
+    let (start, end) = (time(row, at)?, time(row, at + 1)?);
+    Ok(start.zip(end).map(|(start, end)| Span { start, end }))
 }
 
 pub(super) fn state(row: &Row<'_>, at: usize) -> Result<JobState> {
