@@ -1,11 +1,12 @@
 //! Tokens: who calls, and whether they may do what they ask for.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{Edge, Problem, dashboard, health};
+use super::kinds::{ScopeTooSmall, Unauthorized};
+use super::{Edge, Problem, dashboard, health, openapi};
 use crate::access::{Scope, Tokens};
 
 /// The middleware. What holds no data is open: the probes, and the files of the page that asks for a token.
@@ -14,13 +15,17 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let path = request.uri().path();
-    if !health::PATHS.contains(&path) && !dashboard::PATHS.contains(&path) {
+    if !is_open(request.uri().path()) {
         permit(&edge.tokens.borrow(), &request)?;
     }
     // Nobody behind here needs it.
     request.headers_mut().remove(header::AUTHORIZATION);
     Ok(next.run(request).await)
+}
+
+/// Whether a path holds no data: nobody needs a token for it.
+pub(super) fn is_open(path: &str) -> bool {
+    health::PATHS.contains(&path) || dashboard::PATHS.contains(&path) || path == openapi::PATH
 }
 
 fn permit(tokens: &Tokens, request: &Request) -> Result<(), Problem> {
@@ -55,15 +60,13 @@ fn needed(method: &Method, path: &str) -> Scope {
 }
 
 fn unauthorized(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail)
+    Problem::new(Unauthorized, detail)
 }
 
 fn scope_too_small(scope: Scope, needed: Scope) -> Problem {
     let (scope, needed) = (scope.as_str(), needed.as_str());
     let detail = format!("this needs a token of the scope {needed}; the scope of this one is {scope}");
-    Problem::new(StatusCode::FORBIDDEN, "scope-too-small", "The token does not permit this", detail)
-        .with("scope", scope.into())
-        .with("needed_scope", needed.into())
+    Problem::new(ScopeTooSmall, detail).with("scope", scope.into()).with("needed_scope", needed.into())
 }
 
 #[cfg(test)]

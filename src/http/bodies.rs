@@ -1,11 +1,12 @@
 //! Bodies with inputs on their way in: a JSON document, or a stream of lines.
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use futures_util::StreamExt as _;
 
 use super::idempotency::KeyedBody;
 use super::inputs::{SegmentBuilder, Staging};
+use super::kinds::{InputMismatch, UnsupportedMediaType};
 use super::{Edge, Problem};
 use crate::model::JobId;
 use crate::protocol::json::{self, BadJson};
@@ -47,12 +48,7 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 pub(super) fn unsupported(detail: String) -> Problem {
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported-media-type",
-        "Unsupported media type",
-        detail,
-    )
+    Problem::new(UnsupportedMediaType, detail)
 }
 
 pub(super) async fn read_all(body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -165,9 +161,7 @@ fn input_schema(edge: &Edge, function: &str) -> Option<Schema> {
 fn fit(schema: &Schema, index: u64, input: &[u8]) -> Result<(), Problem> {
     schema.check(input).map_err(|mismatch| {
         let detail = format!("input {index} does not fit the function's schema: {mismatch}");
-        let title = "An input does not fit the function's schema";
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "input-mismatch", title, detail);
-        problem.with("index", index.into()).with("path", mismatch.path.into())
+        Problem::new(InputMismatch, detail).with("index", index.into()).with("path", mismatch.path.into())
     })
 }
 

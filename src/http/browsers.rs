@@ -1,12 +1,13 @@
 //! Browsers: a page of somebody else's must not make one call this server with what the user may do.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tower::util::{Either, option_layer};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::kinds::{WrongHost, WrongOrigin};
 use super::{Edge, Problem, health};
 use crate::access::Browsers;
 
@@ -69,14 +70,14 @@ fn wrong_host(host: &str) -> Problem {
     let detail = format!(
         "the Host is {host:?}; allowed are localhost, 127.0.0.1, [::1] and allowed_hosts of the configuration"
     );
-    Problem::new(StatusCode::FORBIDDEN, "wrong-host", "The host is not allowed", detail)
+    Problem::new(WrongHost, detail)
 }
 
 fn wrong_origin(origin: &str) -> Problem {
     let detail = format!(
         "the Origin is {origin:?}; allowed are this server's own pages and allowed_origins of the configuration"
     );
-    Problem::new(StatusCode::FORBIDDEN, "wrong-origin", "The origin is not allowed", detail)
+    Problem::new(WrongOrigin, detail)
 }
 
 /// Tells browsers which origins the operator allows; nothing if there is none.

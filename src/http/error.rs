@@ -8,71 +8,58 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
+use super::kinds::{self, Facts, Kind};
 use crate::model::Limits;
 use crate::store::{QueueLimits, StoreError};
 
 /// A problem as clients see it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Problem {
-    status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
+    facts: Facts,
     detail: String,
     extra: Map<String, Value>,
     retry_after_s: Option<u32>,
 }
 
 impl Problem {
-    /// A problem of a kind: a short name that clients may rely on, a fixed title, and what was wrong this time.
-    pub fn new(
-        status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self { status, kind, title, detail: detail.into(), extra: Map::new(), retry_after_s: None }
+    /// A problem of a kind, and what was wrong this time.
+    pub fn new<K: Kind>(_: K, detail: impl Into<String>) -> Self {
+        Self { facts: K::FACTS, detail: detail.into(), extra: Map::new(), retry_after_s: None }
     }
 
     /// The request does not say what it should.
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not valid", detail)
+        Self::new(kinds::BadRequest, detail)
     }
 
     /// The body is not JSON as it should be.
     pub fn bad_json(detail: impl Into<String>, line: usize, column: usize) -> Self {
-        let title = "The body is not valid JSON of the expected shape";
-        let problem = Self::new(StatusCode::BAD_REQUEST, "bad-json", title, detail);
-        problem.with("line", line.into()).with("column", column.into())
+        Self::new(kinds::BadJson, detail).with("line", line.into()).with("column", column.into())
     }
 
     /// There is no such job.
     pub fn unknown_job(id: &str) -> Self {
         let detail = format!("there is no job {id:?}; GET /v1/jobs lists those there are");
-        Self::new(StatusCode::NOT_FOUND, "unknown-job", "Unknown job", detail)
+        Self::new(kinds::UnknownJob, detail)
     }
 
     /// Something is larger than it may be.
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+        Self::new(kinds::TooLarge, detail)
     }
 
     /// The server is on its way down.
     pub fn shutting_down() -> Self {
         let detail = "send it again when the server is up again";
-        let problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting-down",
-            "The server is shutting down",
-            detail,
-        );
-        Self { retry_after_s: Some(2), ..problem }
+        Self { retry_after_s: Some(2), ..Self::new(kinds::ShuttingDown, detail) }
     }
 
     /// More inputs for a job that takes none.
     pub fn not_open() -> Self {
         let detail = "the job takes no more inputs: it was not submitted as open, has been closed, or is being cancelled";
-        Self::new(StatusCode::CONFLICT, "not-open", "The job is not open", detail)
+        Self::new(kinds::NotOpen, detail)
     }
 
     /// There is too much to do already.
@@ -83,8 +70,7 @@ impl Problem {
             "{tasks} tasks with {bytes} bytes of inputs are queued; with this job there would be more than {most_tasks} \
              tasks or {most_bytes} bytes; send it again when some have ended"
         );
-        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full", detail);
-        Self { retry_after_s: Some(5), ..problem }
+        Self { retry_after_s: Some(5), ..Self::new(kinds::QueueFull, detail) }
     }
 
     /// Results that the reader said it was done with.
@@ -92,8 +78,7 @@ impl Problem {
         let detail = format!(
             "the results up to seq {through} have been freed; read on by completion with after={through}"
         );
-        Self::new(StatusCode::GONE, "results-freed", "The results have been freed", detail)
-            .with("through", through.into())
+        Self::new(kinds::ResultsFreed, detail).with("through", through.into())
     }
 
     /// Adds a member.
@@ -106,16 +91,15 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
         let problem = match error {
             StoreError::Full => {
                 let detail = "the disk that holds the data directory is full; nothing was accepted";
-                Self::new(status, "storage-full", "The storage is full", detail)
+                Self::new(kinds::StorageFull, detail)
             }
             // The reason is in the server's log; clients get no internals.
             StoreError::Stopped(_) => {
                 let detail = "the store has stopped; whether this request had an effect is not known";
-                Self::new(status, "storage-stopped", "The storage does not answer", detail)
+                Self::new(kinds::StorageStopped, detail)
             }
         };
         Self { retry_after_s: Some(5), ..problem }
@@ -130,33 +114,45 @@ impl From<crate::supervisor::Ended> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.title, self.detail)
+        write!(f, "{}: {}", self.facts.title, self.detail)
     }
+}
+
+/// An error (RFC 9457). A problem may have further members, which its `type` explains.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// `urn:gristmill:problem:KIND`; clients may rely on the kind.
+    #[schema(pattern = "^urn:gristmill:problem:[a-z-]+$", examples("urn:gristmill:problem:unknown-job"))]
+    r#type: String,
+    /// What the kind means, in words; the same each time.
+    #[schema(examples("Unknown job"))]
+    title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599, examples(404))]
+    status: u16,
+    /// What was wrong this time, and what would be right.
+    detail: &'a str,
+    #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, Value>)]
+    extra: &'a Map<String, Value>,
 }
 
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            #[serde(flatten)]
-            extra: &'a Map<String, Value>,
-        }
-        let Self { status, kind, title, detail, extra, .. } = self;
-        let r#type = format!("urn:gristmill:problem:{kind}");
-        Body { r#type, title, status: status.as_u16(), detail, extra }.serialize(serializer)
+        let Self { facts: Facts { status, name, title, .. }, detail, extra, .. } = self;
+        let r#type = format!("urn:gristmill:problem:{name}");
+        ProblemBody { r#type, title, status: status.as_u16(), detail, extra }.serialize(serializer)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(&self)).into_response();
+        let status = self.facts.status;
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(seconds) = self.retry_after_s {
@@ -168,12 +164,12 @@ impl IntoResponse for Problem {
 
 pub(super) async fn unknown_path(method: Method, uri: Uri) -> Problem {
     let detail = format!("there is nothing at {method} {}; the API is under /v1", uri.path());
-    Problem::new(StatusCode::NOT_FOUND, "unknown-path", "Unknown path", detail)
+    Problem::new(kinds::UnknownPath, detail)
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "Wrong method", detail)
+    Problem::new(kinds::WrongMethod, detail)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
@@ -182,5 +178,5 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(panic = text, "a request handler panicked");
     let detail = "a bug in the server; its log says more";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail).into_response()
+    Problem::new(kinds::Internal, detail).into_response()
 }

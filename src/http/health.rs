@@ -2,24 +2,44 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::kinds::{Problems, ShuttingDown, StorageFull, StorageStopped};
+use super::openapi::SERVER;
 use super::{Edge, Problem};
 
 /// Where they are.
 pub(super) const PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The process answers.
-pub(super) async fn alive() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// How it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok` or `ready`.
+    status: &'static str,
 }
 
-/// It takes work: the store can be read and the supervisor runs.
-pub(super) async fn ready(State(edge): State<Edge>) -> Result<Json<Value>, Problem> {
+/// Does the process answer?
+#[utoipa::path(
+    get, path = "", tag = SERVER, operation_id = "isAlive",
+    responses((status = 200, description = "It does.", body = Health))
+)]
+pub(super) async fn alive() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Does it take work?
+///
+/// The store can be read, and the pool runs.
+#[utoipa::path(
+    get, path = "", tag = SERVER, operation_id = "isReady",
+    responses((status = 200, description = "It does.", body = Health), Problems<(StorageFull, StorageStopped, ShuttingDown)>)
+)]
+pub(super) async fn ready(State(edge): State<Edge>) -> Result<Json<Health>, Problem> {
     if *edge.draining.borrow() {
         return Err(Problem::shutting_down());
     }
     edge.supervisor.glance().await?;
     edge.store.runnable(None, 1).await?;
-    Ok(Json(json!({"status": "ready"})))
+    Ok(Json(Health { status: "ready" }))
 }

@@ -1,9 +1,13 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same request under the same key is the same job.
 
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use sha2::{Digest as _, Sha256};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::Problem;
+use super::kinds::{JobDeleted, KeyReused};
 use crate::model::JobId;
 use crate::store::IdempotencyKey;
 
@@ -11,6 +15,19 @@ const MOST_KEY_BYTES: usize = 255;
 
 /// The key of a request, if it has one, and the digest of what was read of it so far.
 pub(super) struct KeyedBody(Option<(String, Sha256)>);
+
+/// The header.
+impl IntoParams for KeyedBody {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The same request under the same key is the same job, also after a restart; a key is known for as long as its \
+                           job, and for 24 hours at least.";
+        // The characters that a header can carry at its ends, and between.
+        let schema =
+            ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]([ -~]{0,253}[!-~])?$"));
+        let header = ParameterBuilder::new().name("Idempotency-Key").parameter_in(ParameterIn::Header);
+        vec![header.description(Some(description)).schema(Some(schema)).build()]
+    }
+}
 
 impl KeyedBody {
     pub(super) fn new(headers: &HeaderMap, uri: &Uri) -> Result<Self, Problem> {
@@ -46,11 +63,11 @@ impl KeyedBody {
 /// The key was used for something else.
 pub(super) fn other() -> Problem {
     let detail = "another request was sent under this Idempotency-Key; use a key of its own for each request";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key names another request", detail)
+    Problem::new(KeyReused, detail)
 }
 
 /// The job of the key has been deleted.
 pub(super) fn gone(job: JobId) -> Problem {
     let detail = format!("this request was accepted as job {job}, which has been deleted since");
-    Problem::new(StatusCode::GONE, "job-deleted", "The job has been deleted", detail)
+    Problem::new(JobDeleted, detail)
 }

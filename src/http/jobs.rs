@@ -8,9 +8,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
+use super::kinds::{BadRequest, NotEnded, Problems, UnknownJob, WrongState};
+use super::openapi::JOBS;
 use super::query::{self, Named, Params};
-use super::views::{JobBody, Page, brief_view, job_view};
+use super::views::{JobBody, JobPage, brief_view, job_view};
 use super::{Edge, Problem, results};
 use crate::model::{Job, JobId, JobState};
 use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob};
@@ -61,13 +66,34 @@ impl Wait {
     }
 }
 
-#[derive(Deserialize)]
+/// The header `Prefer` of a submit.
+impl IntoParams for Wait {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "`wait=10` (RFC 7240): answer when the job has ended, with its results, or after ten seconds; 600 at most.";
+        let schema = ObjectBuilder::new().schema_type(Type::String).examples(["wait=10"]);
+        let header = ParameterBuilder::new().name("Prefer").parameter_in(ParameterIn::Header);
+        vec![header.description(Some(description)).schema(Some(schema)).build()]
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusParams {
+    /// Hold the answer until the job has ended, so long at most; ten minutes are the most.
     #[serde(default, deserialize_with = "query::wait")]
+    #[param(value_type = Option<String>, pattern = "^([0-9]{1,2}m)?[0-9]{1,3}(ms|s)?$", example = "30s")]
     wait: Option<Duration>,
 }
 
+/// Look at a job.
+///
+/// Its state, progress, timings, workers and running tasks; with `wait` as soon as it has ended.
+#[utoipa::path(
+    get, path = "", tag = JOBS, operation_id = "getJob",
+    params(JobId, StatusParams),
+    responses((status = 200, description = "The job.", body = JobBody), Problems<(BadRequest, UnknownJob)>)
+)]
 pub(super) async fn status(
     State(edge): State<Edge>,
     Named(id): Named,
@@ -104,20 +130,36 @@ pub(super) async fn accepted(edge: &Edge, job: Job, wait: Option<Wait>) -> Resul
     Ok(response)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
+    /// Only jobs in this state.
+    #[param(inline)]
     state: Option<JobState>,
+    /// Only jobs of this function.
     function: Option<String>,
+    /// Only jobs with this label.
+    #[param(pattern = "^[^=]*=.*$", example = "team=x")]
     label: Option<String>,
+    /// The `next` of the page before.
+    #[param(inline)]
     after: Option<JobId>,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
+/// List jobs, the newest first.
+#[utoipa::path(
+    get, path = "", tag = JOBS, operation_id = "listJobs",
+    params(ListParams),
+    responses((status = 200, description = "Jobs, without `workers` and `running`.", body = JobPage), Problems<(BadRequest,)>)
+)]
 pub(super) async fn list(
     State(edge): State<Edge>,
     Params(params): Params<ListParams>,
-) -> Result<Json<Page<JobBody>>, Problem> {
+) -> Result<Json<JobPage>, Problem> {
     let limit = params.limit.unwrap_or(PAGE);
     if !(1..=MOST_PAGE).contains(&limit) {
         return Err(Problem::bad_request(format!("limit is {limit}; it can be 1 to {MOST_PAGE}")));
@@ -131,9 +173,17 @@ pub(super) async fn list(
     let (slots, now) = (edge.supervisor.glance().await.unwrap_or_default().slots, (edge.now)());
     let next = if jobs.len() == limit as usize { jobs.last().map(|job| job.id) } else { None };
     let items = jobs.iter().map(|job| brief_view(job, slots, now)).collect();
-    Ok(Json(Page { items, next }))
+    Ok(Json(JobPage { items, next }))
 }
 
+/// Cancel a job.
+///
+/// Running tasks are killed; what is done stays.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "cancelJob",
+    params(JobId),
+    responses((status = 200, description = "It has ended.", body = JobBody), (status = 202, description = "Its running tasks are being stopped.", body = JobBody), Problems<(UnknownJob,)>)
+)]
 pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let parsed = query::job_id(&id)?;
     let Some(job) = edge.store.cancel(parsed, (edge.now)()).await? else {
@@ -147,7 +197,14 @@ pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result
     Ok((status, Json(view(&edge, &job).await?)).into_response())
 }
 
-/// No more inputs will come: an open job ends when all its tasks have.
+/// Close an open job.
+///
+/// No more inputs will come, and it ends when all its tasks have.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "closeJob",
+    params(JobId),
+    responses((status = 200, description = "The job.", body = JobBody), Problems<(UnknownJob,)>)
+)]
 pub(super) async fn close(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let Some(job) = edge.store.close(query::job_id(&id)?, (edge.now)()).await? else {
         return Err(Problem::unknown_job(&id));
@@ -159,7 +216,14 @@ pub(super) async fn close(State(edge): State<Edge>, Named(id): Named) -> Result<
     Ok(Json(view(&edge, &job).await?).into_response())
 }
 
-/// No more tasks of the job begin until it is resumed; those that run go on.
+/// Pause a job.
+///
+/// No more of its tasks begin until it is resumed; those that run go on.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "pauseJob",
+    params(JobId),
+    responses((status = 200, description = "The job.", body = JobBody), Problems<(UnknownJob, WrongState)>)
+)]
 pub(super) async fn pause(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let Some(job) = edge.store.pause(query::job_id(&id)?).await? else {
         return Err(Problem::unknown_job(&id));
@@ -171,6 +235,12 @@ pub(super) async fn pause(State(edge): State<Edge>, Named(id): Named) -> Result<
     Ok(Json(view(&edge, &job).await?).into_response())
 }
 
+/// Resume a paused job.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "resumeJob",
+    params(JobId),
+    responses((status = 200, description = "The job.", body = JobBody), Problems<(UnknownJob, WrongState)>)
+)]
 pub(super) async fn resume(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     let Some((job, unclaimed)) = edge.store.resume(query::job_id(&id)?).await? else {
         return Err(Problem::unknown_job(&id));
@@ -184,10 +254,17 @@ pub(super) async fn resume(State(edge): State<Edge>, Named(id): Named) -> Result
 
 fn not_possible(job: &Job, what: &str) -> Problem {
     let detail = format!("the job is {}; it cannot be {what}", job.state);
-    Problem::new(StatusCode::CONFLICT, "wrong-state", "The job's state does not allow it", detail)
+    Problem::new(WrongState, detail)
 }
 
-/// The failed tasks of a job that has ended run again: 202 with the job; 200 if none has failed.
+/// Run the failed tasks of a job again.
+///
+/// The job must have ended. A task that is run again has a further result.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "retryJob",
+    params(JobId),
+    responses((status = 200, description = "None has failed.", body = JobBody), (status = 202, description = "They run again.", body = JobBody), Problems<(UnknownJob, NotEnded)>)
+)]
 pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     match edge.store.retry_failed(query::job_id(&id)?).await? {
         Retried::Yes(job, 0) => Ok(Json(view(&edge, &job).await?).into_response()),
@@ -200,18 +277,24 @@ pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<
         Retried::Unknown => Err(Problem::unknown_job(&id)),
         Retried::NotEnded(state) => {
             let detail = format!("the job is {state}; its failed tasks can be run again when it has ended");
-            Err(Problem::new(StatusCode::CONFLICT, "not-ended", "The job has not ended", detail))
+            Err(Problem::new(NotEnded, detail))
         }
     }
 }
 
+/// Forget a job that has ended.
+#[utoipa::path(
+    delete, path = "", tag = JOBS, operation_id = "deleteJob",
+    params(JobId),
+    responses((status = 204, description = "The job and its results are forgotten."), Problems<(UnknownJob, NotEnded)>)
+)]
 pub(super) async fn forget(State(edge): State<Edge>, Named(id): Named) -> Result<StatusCode, Problem> {
     match edge.store.delete(query::job_id(&id)?).await? {
         Deleted::Yes => Ok(StatusCode::NO_CONTENT),
         Deleted::Unknown => Err(Problem::unknown_job(&id)),
         Deleted::NotEnded(state) => {
             let detail = format!("the job is {state}; cancel it first: POST /v1/jobs/{id}/cancel");
-            Err(Problem::new(StatusCode::CONFLICT, "not-ended", "The job has not ended", detail))
+            Err(Problem::new(NotEnded, detail))
         }
     }
 }

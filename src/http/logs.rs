@@ -4,37 +4,59 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use super::kinds::{BadRequest, Problems, UnknownJob};
+use super::openapi::{RESULTS, lines};
 use super::query::{self, Named, Params};
 use super::results::wants_page;
 use super::views::rfc3339;
 use super::{Edge, Problem};
+use crate::model::JobId;
 use crate::store::{LogEntry, LogFilter, LogPage};
 
 /// An answer has so many entries unless asked otherwise.
 const PAGE: u32 = 1000;
 const MOST_PAGE: u32 = 10_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogParams {
+    /// Only what this task printed.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     index: Option<u64>,
+    /// The last `seq` that you have.
     #[serde(default)]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     after: u64,
+    /// So many entries at most.
+    #[param(minimum = 1, maximum = 10_000, default = 1000)]
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+/// Something that a task printed; may be several lines.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogEntry, example = json!({"seq": 1, "at": "2026-01-02T03:04:05.678901Z", "index": 2, "attempt": 1,
+    "worker": "worker-1", "pid": 4242, "stream": "stderr", "text": "line 1\nline 2"}))]
 struct EntryBody<'a> {
+    /// Its place in the job's log, from 1.
     seq: u64,
+    #[schema(format = DateTime)]
     at: String,
+    /// The task.
     index: u64,
+    /// Which try of it.
     attempt: u32,
     worker: &'a str,
+    /// The worker's process id.
     pid: u32,
+    /// `stderr`, `stdout`, or `log` if the worker sent it as such.
     stream: &'a str,
     text: &'a str,
+    /// How many bytes are missing before it.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
     dropped_bytes: u64,
 }
 
@@ -43,13 +65,35 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-#[derive(Serialize)]
+lines! {
+    /// Log entries, one a line.
+    LogLines of EntryBody<'_>
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogPage)]
 struct PageBody<'a> {
     items: Vec<EntryBody<'a>>,
+    /// What goes into `after` for the next page; `null` at the end.
     next: Option<u64>,
+    /// How many bytes of its oldest entries the job has lost.
     dropped_bytes: u64,
 }
 
+/// Read what the tasks printed.
+///
+/// stderr, stray lines on stdout, and what workers send as `log`; as lines, or as one JSON page with `Accept: application/json`.
+#[utoipa::path(
+    get, path = "", tag = RESULTS, operation_id = "getLogs",
+    params(JobId, LogParams),
+    responses(
+        (status = 200, description = "Log entries.",
+            content((inline(LogLines) = "application/x-ndjson"), (PageBody<'_> = "application/json")),
+            headers(("Gristmill-Dropped-Bytes" = Option<u64>,
+                description = "With lines: how many bytes of its oldest entries the job has lost."))),
+        Problems<(BadRequest, UnknownJob)>
+    )
+)]
 pub(super) async fn logs(
     State(edge): State<Edge>,
     Named(id): Named,

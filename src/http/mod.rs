@@ -3,6 +3,8 @@
 //! Imports `access`, `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
 //! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
 
+#![expect(unused_qualifications, reason = "what utoipa makes of annotations is qualified")]
+
 mod auth;
 mod bodies;
 mod browsers;
@@ -13,9 +15,11 @@ mod health;
 mod idempotency;
 pub mod inputs;
 mod jobs;
+pub mod kinds;
 mod linger;
 mod logs;
 mod map;
+mod openapi;
 mod options;
 mod pool;
 mod query;
@@ -28,12 +32,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
-use axum::{Router, middleware};
+use axum::routing::get;
+use axum::{Extension, Router, middleware};
+use serde_json::Value;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use error::Problem;
+use openapi::at;
 
 use crate::access::{Browsers, Tokens};
 use crate::model::{Limits, Timestamp};
@@ -42,7 +51,8 @@ use crate::store::Store;
 use crate::supervisor::Handle;
 
 /// A function as clients see it.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, ToSchema)]
+#[schema(as = Function)]
 pub struct FunctionView {
     /// The name to call it by.
     pub name: String,
@@ -55,12 +65,14 @@ pub struct FunctionView {
     /// The shape of an output, if it is known.
     pub output: Option<String>,
     /// An input and its output as JSON, if one is known.
-    pub example: Option<serde_json::Value>,
+    pub example: Option<Value>,
     /// What an input must be, as a JSON Schema.
     #[serde(serialize_with = "schema_source", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value, required = false)]
     pub input_schema: Option<Schema>,
     /// What an output must be.
     #[serde(serialize_with = "schema_source", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value, required = false)]
     pub output_schema: Option<Schema>,
     /// What a job of it gets unless it says otherwise.
     pub options: FunctionOptions,
@@ -72,7 +84,7 @@ fn schema_source<S: serde::Serializer>(schema: &Option<Schema>, serializer: S) -
 }
 
 /// What a job of a function gets unless it says otherwise.
-#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, ToSchema)]
 pub struct FunctionOptions {
     /// The hard limit of one task's run, in milliseconds.
     pub timeout_ms: Option<f64>,
@@ -122,27 +134,35 @@ pub struct Edge {
     pub draining: watch::Receiver<bool>,
 }
 
-/// The whole API.
+/// The whole API. What a route does stands at its handler, and goes from there into the document.
+fn api() -> OpenApiRouter<Edge> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(at("/v1/jobs", routes!(submit::submit, jobs::list)))
+        .routes(at("/v1/jobs/{id}", routes!(jobs::status, jobs::forget)))
+        .routes(at("/v1/jobs/{id}/cancel", routes!(jobs::cancel)))
+        .routes(at("/v1/jobs/{id}/inputs", routes!(submit::more_inputs)))
+        .routes(at("/v1/jobs/{id}/close", routes!(jobs::close)))
+        .routes(at("/v1/jobs/{id}/pause", routes!(jobs::pause)))
+        .routes(at("/v1/jobs/{id}/resume", routes!(jobs::resume)))
+        .routes(at("/v1/jobs/{id}/retry", routes!(jobs::retry)))
+        .routes(at("/v1/jobs/{id}/results", routes!(results::results, results::free)))
+        .routes(at("/v1/jobs/{id}/events", routes!(events::job::job_events)))
+        .routes(at("/v1/jobs/{id}/logs", routes!(logs::logs)))
+        .routes(at("/v1/map/{function}", routes!(map::map)))
+        .routes(at("/v1/events", routes!(events::server::server_events)))
+        .routes(at("/v1/pool", routes!(pool::status, pool::resize)))
+        .routes(at("/v1/workers/{name_or_pid}", routes!(pool::end_worker)))
+        .routes(at("/v1/functions", routes!(pool::functions)))
+        .routes(at("/healthz", routes!(health::alive)))
+        .routes(at("/readyz", routes!(health::ready)))
+        .routes(at(openapi::PATH, routes!(openapi::document)))
+}
+
+/// The API with what every call passes through, and the pages.
 pub fn router(edge: Edge) -> Router {
-    Router::new()
-        .route("/v1/jobs", post(submit::submit).get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::forget))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/inputs", post(submit::more_inputs))
-        .route("/v1/jobs/{id}/close", post(jobs::close))
-        .route("/v1/jobs/{id}/pause", post(jobs::pause))
-        .route("/v1/jobs/{id}/resume", post(jobs::resume))
-        .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/v1/jobs/{id}/results", get(results::results).delete(results::free))
-        .route("/v1/jobs/{id}/events", get(events::job_events))
-        .route("/v1/jobs/{id}/logs", get(logs::logs))
-        .route("/v1/map/{function}", post(map::map).put(map::map))
-        .route("/v1/events", get(events::server_events))
-        .route("/v1/pool", get(pool::status).patch(pool::resize))
-        .route("/v1/workers/{name_or_pid}", delete(pool::end_worker))
-        .route("/v1/functions", get(pool::functions))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
+    let (api, document) = api().split_for_parts();
+    api.layer(Extension(openapi::finish(document)))
+        // Pages for people, which are no part of the contract.
         .route("/", get(dashboard::page))
         .route("/dashboard.css", get(dashboard::style))
         .route("/dashboard.js", get(dashboard::script))

@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::extract::Query;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
+use super::kinds::UnknownFunction;
+use super::openapi::query_of;
+use super::query::must_be_utf8;
+use super::submit::SubmitBody;
 use super::{Edge, Problem};
-use crate::model::limits::{MAX_LABELS, MAX_NAME_BYTES, SEGMENT_LINES};
+use crate::model::limits::{MAX_LABELS, MAX_NAME_CHARS, SEGMENT_LINES};
 use crate::model::{JobOptions, JobSpec, Lock, OnError};
 use crate::nearest::nearest;
 use crate::units;
@@ -35,6 +41,13 @@ pub(super) struct Options<'a> {
     pub(super) retry_backoff: Option<String>,
     pub(super) chunk_size: Option<u32>,
     pub(super) lock: Option<Lock>,
+}
+
+/// They stand in the query.
+impl IntoParams for Options<'_> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        query_of::<SubmitBody<'_>>(&[])
+    }
 }
 
 /// A lock in a JSON body: its name, for one permit, or an object.
@@ -79,6 +92,7 @@ pub(super) fn query_options(text: &str) -> Result<Options<'static>, Problem> {
 /// The keys and values of a query string.
 pub(super) fn query_pairs(text: &str) -> Result<Vec<(String, String)>, Problem> {
     let uri = format!("/?{text}").parse::<Uri>().map_err(|error| Problem::bad_request(error.to_string()))?;
+    must_be_utf8(&uri)?;
     let pairs = Query::try_from_uri(&uri).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(pairs.0)
 }
@@ -165,12 +179,12 @@ pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Proble
         value if (1..=most).contains(&value) => Ok(value),
         value => Err(Problem::bad_request(format!("{what} is {value}; it can be 1 to {most}"))),
     };
-    let too_long = |text: &&str| text.len() > MAX_NAME_BYTES;
+    let too_long = |text: &&str| text.chars().count() > MAX_NAME_CHARS;
     let names = options.name.iter().chain(options.labels.keys()).chain(options.labels.values());
     if let Some(long) = names.map(String::as_str).find(too_long) {
-        let bytes = long.len();
+        let chars = long.chars().count();
         return Err(Problem::bad_request(format!(
-            "names and labels may have {MAX_NAME_BYTES} bytes; one has {bytes}"
+            "names and labels may have {MAX_NAME_CHARS} characters; one has {chars}"
         )));
     }
     if let Some(key) = options.labels.keys().find(|key| key.contains('=')) {
@@ -209,8 +223,8 @@ pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Proble
 }
 
 fn lock(lock: Lock) -> Result<Lock, Problem> {
-    if lock.permits == 0 || lock.name.is_empty() || lock.name.len() > MAX_NAME_BYTES {
-        let detail = format!("a lock has a name of 1 to {MAX_NAME_BYTES} bytes and at least 1 permit");
+    if lock.permits == 0 || lock.name.is_empty() || lock.name.chars().count() > MAX_NAME_CHARS {
+        let detail = format!("a lock has a name of 1 to {MAX_NAME_CHARS} characters and at least 1 permit");
         return Err(Problem::bad_request(detail));
     }
     Ok(lock)
@@ -245,7 +259,7 @@ fn known_function(edge: &Edge, name: Option<&str>) -> Result<String, Problem> {
         |meant| format!("did you mean {meant:?}?"),
     );
     let detail = format!("there is no function {name:?}; {hint}");
-    let problem = Problem::new(StatusCode::NOT_FOUND, "unknown-function", "Unknown function", detail);
+    let problem = Problem::new(UnknownFunction, detail);
     Err(match meant {
         Some(meant) => problem.with("nearest", meant.into()),
         None => problem,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::Uri;
 use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -22,12 +24,22 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        must_be_utf8(&parts.uri)?;
         let Query(params) = Query::try_from_uri(&parts.uri).map_err(|rejection| {
             let source =
                 std::error::Error::source(&rejection).map_or_else(|| rejection.to_string(), innermost);
             Problem::bad_request(format!("in the query: {}", with_nearest(&source)))
         })?;
         Ok(Self(params))
+    }
+}
+
+/// Decoding would make U+FFFD of what is no text.
+pub(super) fn must_be_utf8(uri: &Uri) -> Result<(), Problem> {
+    let query = uri.query().unwrap_or("");
+    match percent_decode_str(query).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Problem::bad_request(format!("the query {query:?} is no UTF-8 when it is decoded"))),
     }
 }
 

@@ -2,18 +2,24 @@
 
 use std::collections::VecDeque;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
+use super::kinds::{BadRequest, Problems, ResultsFreed, UnknownJob};
+use super::openapi::{RESULTS, lines};
 use super::query::{self, Named, Params};
 use super::render::{Fields, Rendering};
+use super::views::JobBody;
 use super::{Edge, Problem};
-use crate::model::{Job, JobId, ResultSegment};
+use crate::model::{Job, JobId, ResultSegment, Verdict};
 use crate::store::{JobWatch, Order};
 
 /// A JSON page has so many items unless asked otherwise.
@@ -24,7 +30,7 @@ const MOST_PAGE_BYTES: usize = 8 << 20;
 /// So many bytes are rendered at a time: what a slow reader holds in memory, besides a segment.
 const PIECE_BYTES: usize = 1 << 16;
 
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Default, Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum OrderParam {
     #[default]
@@ -32,7 +38,7 @@ pub(super) enum OrderParam {
     Input,
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
+#[derive(Deserialize, Default, Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FieldsParam {
     #[default]
@@ -58,18 +64,123 @@ impl From<FieldsParam> for Fields {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ResultParams {
+    /// `completion`: the first-in-first-out queue, by `seq`; `input`: by index, as far as all before have ended.
     #[serde(default)]
+    #[param(inline)]
     order: OrderParam,
+    /// `all`: whole results; `output`: the bare output, `null` where there is none.
     #[serde(default)]
+    #[param(inline)]
     fields: FieldsParam,
+    /// Skip so many of this order: the last `seq` you have, or how many results you have in the order of the inputs.
     #[serde(default)]
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     after: u64,
+    /// So many at most. Default: all; 1,000 for a JSON page, which can have 100,000.
+    #[param(minimum = 1, maximum = 100_000)]
     limit: Option<u64>,
+    /// Go on as results come, until the job has ended; only as lines.
     #[serde(default)]
     follow: bool,
+}
+
+/// What came of a task.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "results are rendered from stored bytes; this is what they look like")]
+#[schema(examples(
+    json!({"seq": 1, "index": 0, "status": "succeeded", "output": "ca978", "attempt": 1, "worker": "worker-1", "pid": 4242,
+        "duration_ms": 0.02, "cpu_ms": 0.02}),
+    json!({"seq": 2, "index": 7, "status": "failed", "error": {"verdict": "crash", "type": null, "message": "killed by SIGSEGV",
+        "stack": null}, "attempt": 3, "worker": "worker-2", "pid": 4250, "duration_ms": 3.1, "cpu_ms": 2.8})
+))]
+pub(super) struct TaskResult {
+    /// Its place in the queue of the job's results: 1, 2, 3 … without a gap.
+    #[schema(minimum = 1)]
+    seq: u64,
+    /// The task's place among the inputs, from 0.
+    index: u64,
+    #[schema(inline)]
+    status: TaskStatus,
+    /// What the function made of the input; there if it succeeded.
+    #[schema(required = false)]
+    output: Value,
+    /// There if it did not.
+    #[schema(nullable = false)]
+    error: Option<ErrorBody>,
+    /// Which try it was; absent, as all below, if it was not run.
+    #[schema(nullable = false)]
+    attempt: Option<u32>,
+    #[schema(nullable = false)]
+    worker: Option<String>,
+    /// The worker's process id.
+    #[schema(nullable = false)]
+    pid: Option<u32>,
+    /// How long it took, in milliseconds.
+    #[schema(nullable = false)]
+    duration_ms: Option<f64>,
+    /// Its CPU time, in milliseconds; an estimate for tasks below some milliseconds.
+    #[schema(nullable = false)]
+    cpu_ms: Option<f64>,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "as above")]
+enum TaskStatus {
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+/// Why a task has no output.
+#[derive(ToSchema)]
+#[schema(as = TaskError)]
+#[expect(dead_code, reason = "as above")]
+struct ErrorBody {
+    /// How its last attempt ended.
+    verdict: Verdict,
+    /// The error's type in the function's language, such as `ValueError`.
+    r#type: Option<String>,
+    /// What went wrong, with figures.
+    message: String,
+    /// The stack, or the last lines on stderr.
+    stack: Option<String>,
+}
+
+lines! {
+    /// Results, one a line.
+    ResultLines of TaskResult
+}
+
+/// Results, whole or bare.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct ResultPage {
+    /// Whole results, or with `fields=output` bare outputs.
+    items: Vec<ResultItem>,
+    /// What goes into `after` for the next page; `null` once the job has ended and all has been read.
+    next: Option<u64>,
+}
+
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "as above")]
+enum ResultItem {
+    Whole(TaskResult),
+    Bare(Value),
+}
+
+/// A job that has ended, with the first page of its results in the order of the inputs.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "as above")]
+pub(super) struct EndedJob {
+    #[serde(flatten)]
+    job: JobBody,
+    results: ResultPage,
 }
 
 /// A reader's place in a job's results.
@@ -85,6 +196,18 @@ pub(super) struct Cursor {
     rendering: Option<Rendering>,
 }
 
+/// Read the results.
+///
+/// As lines, streamed; or as one JSON page with `Accept: application/json`. `after` goes on where the last answer ended.
+#[utoipa::path(
+    get, path = "", tag = RESULTS, operation_id = "getResults",
+    params(JobId, ResultParams),
+    responses(
+        (status = 200, description = "Results.",
+            content((inline(ResultLines) = "application/x-ndjson"), (ResultPage = "application/json"))),
+        Problems<(BadRequest, UnknownJob, ResultsFreed)>
+    )
+)]
 pub(super) async fn results(
     State(edge): State<Edge>,
     Named(id): Named,
@@ -115,21 +238,38 @@ pub(super) async fn results(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], cursor.stream(params.follow)).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct FreeParams {
+    /// The last `seq` that is not needed any more.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     through: u64,
 }
 
-/// The reader is done with the results up to a seq.
+/// How far results are freed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Freed {
+    /// The last `seq` that can be read no more; at most what was asked for, as whole segments are freed.
+    freed_through: u64,
+}
+
+/// Free results.
+///
+/// The reader is done with those up to a `seq`; they can be read no more, also in the order of the inputs.
+#[utoipa::path(
+    delete, path = "", tag = RESULTS, operation_id = "freeResults",
+    params(JobId, FreeParams),
+    responses((status = 200, description = "They are freed.", body = Freed), Problems<(BadRequest, UnknownJob)>)
+)]
 pub(super) async fn free(
     State(edge): State<Edge>,
     Named(id): Named,
     Params(FreeParams { through }): Params<FreeParams>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Freed>, Problem> {
     let freed = edge.store.free_results(query::job_id(&id)?, through).await?;
-    let freed = freed.ok_or_else(|| Problem::unknown_job(&id))?;
-    Ok(axum::Json(serde_json::json!({"freed_through": freed})).into_response())
+    let freed_through = freed.ok_or_else(|| Problem::unknown_job(&id))?;
+    Ok(Json(Freed { freed_through }))
 }
 
 /// NDJSON unless JSON is asked for by name.

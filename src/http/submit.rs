@@ -8,13 +8,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::bodies::{MediaType, fit_all, media_type, read_all, read_ndjson};
 use super::idempotency::{self, KeyedBody};
 use super::inputs::{InputArray, SegmentBuilder, Staging};
 use super::jobs::Wait;
+use super::kinds::{
+    BadJson, BadRequest, InputMismatch, JobDeleted, KeyReused, NotOpen, Problems, QueueFull, TooLarge,
+    UnknownFunction, UnknownJob, UnsupportedMediaType,
+};
+use super::openapi::{InputLines, JOBS, labels, timeout};
 use super::options::{LockParam, Options, Time, check, query_options};
 use super::query::Named;
+use super::results::EndedJob;
+use super::views::JobBody;
 use super::{Edge, Problem, jobs, query};
 use crate::model::{JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
@@ -22,6 +30,85 @@ use crate::store::{
     Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted,
 };
 
+/// A job to be run: one function over a batch of inputs.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Submit, example = json!({"function": "sha256", "inputs": ["a", "b"], "name": "nightly", "labels": {"team": "x"}}))]
+pub(super) struct SubmitBody<'a> {
+    /// Which function; `GET /v1/functions` lists them.
+    #[serde(borrow)]
+    #[schema(value_type = String, examples("sha256"))]
+    function: Cow<'a, str>,
+    /// The inputs, each any JSON value that nests at most 64 deep. Only an open job can do without.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    inputs: Option<InputArray>,
+    /// Whether the job takes more inputs until it is closed.
+    #[serde(default)]
+    open: bool,
+    /// A name for people.
+    #[schema(max_length = 256, examples("nightly"))]
+    name: Option<String>,
+    #[serde(default)]
+    #[schema(schema_with = labels)]
+    labels: BTreeMap<String, String>,
+    /// At most so many of its tasks run at once; capped by the slots. Default: all slots.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64, examples(4))]
+    processes: Option<u32>,
+    /// Jobs of a higher priority go first; those of one priority share the slots fairly. Default: 0.
+    #[schema(minimum = -2_147_483_648, maximum = 2_147_483_647)]
+    priority: Option<i32>,
+    #[schema(schema_with = timeout)]
+    timeout: Option<Time>,
+    /// How often a task is tried in all. Default: 3, or as its function says.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    /// What a failed task does to the rest: nothing (`continue`), or it cancels them (`stop`). Default: `continue`.
+    #[schema(inline)]
+    on_error: Option<OnError>,
+    /// How long a failed task waits for its second attempt; for each later one twice as long, less up to half by chance,
+    /// an hour at most. Default: 0.
+    #[schema(inline)]
+    retry_backoff: Option<Time>,
+    /// Chunks of so many tasks, instead of a size that follows the measured task time; hardly ever needed.
+    #[schema(minimum = 1, maximum = 16384)]
+    chunk_size: Option<u32>,
+    /// A named lock: never two tasks at once of all the jobs that name it; or `{"name": "disk", "permits": 2}`, for two.
+    #[schema(inline)]
+    lock: Option<LockParam>,
+}
+
+/// More inputs for an open job.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = MoreInputs, example = json!({"inputs": ["c", "d"]}))]
+struct MoreBody {
+    /// The inputs, each any JSON value that nests at most 64 deep.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    inputs: InputArray,
+}
+
+/// Submit a job.
+///
+/// As JSON, or as a stream of lines with the options in the query; a JSON body goes without a query. The answer comes when the job
+/// and all its inputs are on disk. Nothing of a stream that is cut before its end is ever run.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "submitJob",
+    params(Options<'_>, KeyedBody, Wait),
+    request_body(content(
+        (SubmitBody<'_> = "application/json"),
+        (inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n"))
+    )),
+    responses(
+        (status = 202, description = "The job is accepted.", body = JobBody,
+            headers(("Location" = String, description = "The job's path."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` if the request had been accepted before."))),
+        (status = 200, description = "It has ended within the time of `Prefer: wait`.", body = EndedJob,
+            headers(("Location" = String, description = "The job's path."),
+                ("Idempotent-Replayed" = Option<String>, description = "`true` if the request had been accepted before."))),
+        Problems<(BadRequest, BadJson, UnknownFunction, JobDeleted, TooLarge, UnsupportedMediaType, InputMismatch, KeyReused, QueueFull)>
+    )
+)]
 pub(super) async fn submit(
     State(edge): State<Edge>,
     uri: Uri,
@@ -105,7 +192,22 @@ pub(super) fn queue_limits(edge: &Edge) -> QueueLimits {
     QueueLimits { tasks: edge.limits.max_queued_tasks, bytes: edge.limits.max_queued_bytes }
 }
 
-/// `POST …/inputs`: more inputs for an open job, as JSON or as a stream.
+/// Give an open job more inputs.
+///
+/// As JSON or as a stream of lines. 409 if the job takes no more.
+#[utoipa::path(
+    post, path = "", tag = JOBS, operation_id = "addInputs",
+    params(JobId, KeyedBody),
+    request_body(content(
+        (MoreBody = "application/json"),
+        (inline(InputLines) = "application/x-ndjson", example = json!("\"c\"\n\"d\"\n"))
+    )),
+    responses(
+        (status = 202, description = "They are accepted.", body = JobBody,
+            headers(("Location" = String, description = "The job's path."))),
+        Problems<(BadRequest, BadJson, UnknownJob, NotOpen, TooLarge, UnsupportedMediaType, InputMismatch, KeyReused, QueueFull)>
+    )
+)]
 pub(super) async fn more_inputs(
     State(edge): State<Edge>,
     Named(name): Named,
@@ -113,11 +215,6 @@ pub(super) async fn more_inputs(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Request {
-        inputs: InputArray,
-    }
     let id = query::job_id(&name)?;
     let job = edge.store.job(id).await?.ok_or_else(|| Problem::unknown_job(&name))?;
     let (staged, function) = (JobId(uuid::Uuid::now_v7()), job.spec.function);
@@ -127,7 +224,7 @@ pub(super) async fn more_inputs(
             let body = read_all(body, edge.limits.max_body_bytes).await?;
             key.update(&body);
             query::must_be_object(&body)?;
-            let Request { inputs: InputArray(inputs) } = serde_json::from_slice(&body).map_err(|error| {
+            let MoreBody { inputs: InputArray(inputs) } = serde_json::from_slice(&body).map_err(|error| {
                 Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column())
             })?;
             fit_all(&edge, &function, &inputs)?;
@@ -165,31 +262,10 @@ async fn read_json(
     body: Body,
     key: &mut KeyedBody,
 ) -> Result<(JobSpec, Intake, SegmentBuilder), Problem> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Request<'a> {
-        #[serde(borrow)]
-        function: Cow<'a, str>,
-        #[serde(default)]
-        inputs: Option<InputArray>,
-        #[serde(default)]
-        open: bool,
-        name: Option<String>,
-        #[serde(default)]
-        labels: BTreeMap<String, String>,
-        processes: Option<u32>,
-        priority: Option<i32>,
-        timeout: Option<Time>,
-        max_attempts: Option<u32>,
-        on_error: Option<OnError>,
-        retry_backoff: Option<Time>,
-        chunk_size: Option<u32>,
-        lock: Option<LockParam>,
-    }
     let body = read_all(body, edge.limits.max_body_bytes).await?;
     key.update(&body);
     query::must_be_object(&body)?;
-    let parsed: Result<Request<'_>, _> = serde_json::from_slice(&body);
+    let parsed: Result<SubmitBody<'_>, _> = serde_json::from_slice(&body);
     let request = parsed
         .map_err(|error| Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column()))?;
     if request.inputs.is_none() && !request.open {

@@ -1,89 +1,137 @@
-//! What clients see of jobs and workers: the shapes of the answers.
+//! What clients see of jobs and workers: the shapes of the answers, and what each member means.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::model::job::WorkerShare;
 use crate::model::{Histogram, Job, JobId, JobState, Lock, OnError, Timestamp};
 use crate::supervisor::{PoolView, StartFailure, WorkerActivity, WorkerView};
 
-/// A page of a list, and the cursor of the next one.
-#[derive(Serialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
+/// A page of a list of jobs, and the cursor of the next one.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JobPage {
+    pub(super) items: Vec<JobBody>,
+    /// What goes into `after` for the next page; `null` at the end.
     pub(super) next: Option<JobId>,
 }
 
-/// A job. `workers` and `running` are left out of lists.
-#[derive(Serialize)]
+/// A job. Lists leave out `workers` and `running`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job, example = job_example)]
 pub(super) struct JobBody {
     id: JobId,
+    /// The function that maps its inputs.
     function: String,
+    /// A name for people.
     name: Option<String>,
+    /// Labels to find it by.
     labels: BTreeMap<String, String>,
     state: JobState,
+    /// Whether it takes more inputs; it does not end before it is closed.
     open: bool,
     options: OptionsBody,
     progress: ProgressBody,
     timings: TimingsBody,
+    /// What each worker did for it; one that has answered nothing is listed only while it is at work.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     workers: Option<Vec<WorkerShareBody>>,
+    /// The tasks that run now.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     running: Option<Vec<RunningBody>>,
+    /// There while the workers of its function do not start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     start_failure: Option<StartFailureBody>,
     links: LinksBody,
 }
 
-#[derive(Serialize)]
+/// The options of a job as they are in force.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobOptions)]
 struct OptionsBody {
     processes: ProcessesBody,
+    /// Jobs of a higher priority go first.
     priority: i32,
+    /// The hard limit of one task's run, in milliseconds; `null`: none.
     timeout_ms: Option<f64>,
+    /// How often a task is tried in all.
     max_attempts: u32,
     on_error: OnError,
+    /// How long a failed task waits for its second attempt, in milliseconds; about twice as long for each later one.
     retry_backoff_ms: f64,
+    /// Tasks a chunk; `null`: it follows the measured task time.
     chunk_size: Option<u32>,
+    /// The lock that each of its tasks holds while it runs.
     lock: Option<Lock>,
 }
 
 /// How many processes were asked for, and how many there can be at once.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Processes)]
 struct ProcessesBody {
+    /// `null`: as many as there are slots.
     requested: Option<u32>,
+    /// That, capped by the slots.
     granted: u32,
 }
 
-#[derive(Serialize)]
+/// How many tasks there are, by where they stand.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Progress)]
 struct ProgressBody {
     total: u64,
+    /// Those that wait; in a list, all without an outcome.
     queued: u64,
     running: u64,
     succeeded: u64,
     failed: u64,
     cancelled: u64,
+    /// Those with an outcome.
     done: u64,
+    /// `done` by `total`; 1 for a job without tasks.
+    #[schema(minimum = 0.0, maximum = 1.0)]
     ratio: f64,
+    /// Tasks per second, the mean since the start.
     rate_per_s: Option<f64>,
+    /// What that rate leaves, in milliseconds; `null` before the first outcome and after the end.
     eta_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// When and how long.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Timings)]
 struct TimingsBody {
+    /// When it was accepted.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When its first task was handed out.
+    #[schema(format = DateTime)]
     started_at: Option<String>,
+    /// When its last task got its outcome.
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
+    /// From the acceptance to the start, in milliseconds.
     queued_ms: f64,
+    /// From the start to the end, or to now, in milliseconds.
     wall_ms: Option<f64>,
+    /// The CPU time of its workers, in milliseconds.
     cpu_ms: f64,
     task_ms: TaskTimesBody,
+    /// The sum of the task times by the wall time, once it has ended.
     speedup: Option<f64>,
+    /// The speed-up by the processes granted.
     efficiency: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// The times of tasks as measured in the workers, in milliseconds; percentiles are right to within 7 %.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TaskTimes)]
 struct TaskTimesBody {
     sum: f64,
     min: Option<f64>,
@@ -94,52 +142,109 @@ struct TaskTimesBody {
     max: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// What one worker did for one job.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WorkerShare)]
 struct WorkerShareBody {
+    #[schema(examples("worker-1"))]
     name: String,
+    /// The server that it belongs to.
     node: String,
+    /// Its process id there.
     pid: u32,
-    state: &'static str,
+    state: ShareState,
+    /// How many tasks it has answered.
     tasks: u64,
+    /// How long it was at work, in milliseconds.
     busy_ms: f64,
+    /// Its CPU time, in milliseconds.
     cpu_ms: f64,
+    /// The most memory that it held, in bytes.
     max_rss_bytes: u64,
 }
 
-#[derive(Serialize)]
+/// What a worker is to a job: at work for it, or elsewhere, on its way out, or gone.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ShareState {
+    Busy,
+    Idle,
+    Ending,
+    Ended,
+}
+
+/// A task that runs.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RunningTask)]
 struct RunningBody {
+    /// The task's place among the inputs, from 0.
     index: u64,
+    /// Which try it is, from 1.
+    #[schema(minimum = 1)]
     attempt: u32,
+    #[schema(examples("worker-1"))]
     worker: String,
+    /// The worker's process id.
     pid: Option<u32>,
+    /// For how long, in milliseconds.
     running_ms: f64,
+    /// There if its worker tells how far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     progress: Option<TaskProgressBody>,
 }
 
 /// How far a task says that it is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TaskProgress)]
 struct TaskProgressBody {
     done: f64,
     total: Option<f64>,
 }
 
-/// That the workers of the job's function do not start.
-#[derive(Serialize)]
+/// That the workers of a function do not start.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StartFailure)]
 struct StartFailureBody {
     function: String,
+    /// How often in a row.
     times: u32,
+    /// The exit code and the last lines on stderr.
     message: String,
+    /// When the next one is started, in milliseconds from now.
     next_in_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// Where there is more about a job.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Links)]
 struct LinksBody {
     #[serde(rename = "self")]
     itself: String,
     results: String,
     events: String,
     logs: String,
+}
+
+/// A job at work, as the documentation shows it.
+fn job_example() -> serde_json::Value {
+    let id = super::openapi::EXAMPLE_JOB;
+    json!({
+        "id": id, "function": "sha256", "name": "nightly", "labels": {"team": "x"}, "state": "running", "open": false,
+        "options": {"processes": {"requested": 4, "granted": 2}, "priority": 0, "timeout_ms": null, "max_attempts": 3,
+            "on_error": "continue", "retry_backoff_ms": 0.0, "chunk_size": null, "lock": null},
+        "progress": {"total": 2, "queued": 0, "running": 1, "succeeded": 1, "failed": 0, "cancelled": 0, "done": 1,
+            "ratio": 0.5, "rate_per_s": 400.0, "eta_ms": 2.5},
+        "timings": {"created_at": "2026-01-02T03:04:05.678901Z", "started_at": "2026-01-02T03:04:05.679301Z",
+            "finished_at": null, "queued_ms": 0.4, "wall_ms": 2.5, "cpu_ms": 1.9,
+            "task_ms": {"sum": 1.8, "min": 1.8, "mean": 1.8, "p50": 1.8, "p95": 1.8, "p99": 1.8, "max": 1.8},
+            "speedup": null, "efficiency": null},
+        "workers": [{"name": "worker-1", "node": "mill", "pid": 4242, "state": "busy", "tasks": 1, "busy_ms": 1.8,
+            "cpu_ms": 1.9, "max_rss_bytes": 4_853_760}],
+        "running": [{"index": 1, "attempt": 1, "worker": "worker-1", "pid": 4242, "running_ms": 0.1}],
+        "links": {"self": format!("/v1/jobs/{id}"), "results": format!("/v1/jobs/{id}/results"),
+            "events": format!("/v1/jobs/{id}/events"), "logs": format!("/v1/jobs/{id}/logs")},
+    })
 }
 
 /// A job with what its workers do now.
@@ -262,15 +367,10 @@ fn worker_shares(job: &Job, pool: &PoolView) -> Vec<WorkerShareBody> {
     let live = |pid: u32| pool.workers.iter().find(|worker| worker.pid == Some(pid));
     let serves = |worker: &WorkerView| pool.running(job.id).any(|(busy, _)| busy.name == worker.name);
     let state = |share: &WorkerShare| match live(share.pid).filter(|_| share.node == pool.node) {
-        None => "ended",
-        Some(worker) if serves(worker) => "busy",
-        Some(worker) => {
-            if matches!(worker.activity, WorkerActivity::Ending) {
-                "ending"
-            } else {
-                "idle"
-            }
-        }
+        None => ShareState::Ended,
+        Some(worker) if serves(worker) => ShareState::Busy,
+        Some(worker) if matches!(worker.activity, WorkerActivity::Ending) => ShareState::Ending,
+        Some(_) => ShareState::Idle,
     };
     let mut shares: Vec<WorkerShareBody> = job
         .workers
@@ -293,7 +393,7 @@ fn worker_shares(job: &Job, pool: &PoolView) -> Vec<WorkerShareBody> {
                 name: worker.name.to_string(),
                 node: pool.node.clone(),
                 pid,
-                state: "busy",
+                state: ShareState::Busy,
                 tasks: 0,
                 busy_ms: 0.0,
                 cpu_ms: 0.0,
@@ -305,31 +405,61 @@ fn worker_shares(job: &Job, pool: &PoolView) -> Vec<WorkerShareBody> {
 }
 
 /// The slots and workers of this node.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pool)]
 pub(super) struct PoolBody {
+    /// The server's name.
     node: String,
+    /// How often it has started.
     epoch: u64,
+    /// How many tasks run at once.
     slots: u32,
+    /// Why so many.
     slots_reason: String,
+    /// How many of them are taken.
     busy: usize,
     workers: Vec<WorkerBody>,
+    /// The functions whose workers do not start.
     start_failures: Vec<StartFailureBody>,
 }
 
-#[derive(Serialize)]
+/// A worker process.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Worker)]
 struct WorkerBody {
+    #[schema(examples("worker-1"))]
     name: String,
+    /// Its process id, once it has one.
     pid: Option<u32>,
+    /// The function that it serves.
     function: String,
-    state: &'static str,
+    state: WorkerState,
+    /// The job that it is at work for.
     job: Option<JobId>,
+    /// The task that it is at.
     index: Option<u64>,
+    /// Which try of that task it is.
     attempt: Option<u32>,
+    /// For how long, in milliseconds.
     running_ms: Option<f64>,
+    /// How many tasks it has answered.
     tasks: u64,
+    /// How long it was at work, in milliseconds.
     busy_ms: f64,
+    /// Its CPU time, in milliseconds.
     cpu_ms: f64,
+    /// The most memory that it held, in bytes.
     max_rss_bytes: u64,
+}
+
+/// What a worker does.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum WorkerState {
+    Starting,
+    Idle,
+    Busy,
+    Ending,
 }
 
 /// The pool as clients see it.
@@ -353,10 +483,10 @@ fn start_failure(failure: &StartFailure) -> StartFailureBody {
 
 fn worker_view(worker: &WorkerView) -> WorkerBody {
     let (state, task) = match &worker.activity {
-        WorkerActivity::Starting => ("starting", None),
-        WorkerActivity::Idle => ("idle", None),
-        WorkerActivity::Busy(task) => ("busy", Some(task)),
-        WorkerActivity::Ending => ("ending", None),
+        WorkerActivity::Starting => (WorkerState::Starting, None),
+        WorkerActivity::Idle => (WorkerState::Idle, None),
+        WorkerActivity::Busy(task) => (WorkerState::Busy, Some(task)),
+        WorkerActivity::Ending => (WorkerState::Ending, None),
     };
     WorkerBody {
         name: worker.name.to_string(),

@@ -11,7 +11,7 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// How much of what a worker wrote on stderr is kept for its error, in bytes.
 pub const STDERR_TAIL_BYTES: usize = 64 * 1024;
 /// A name or a label may be this long, in bytes.
-pub const MAX_NAME_BYTES: usize = 256;
+pub const MAX_NAME_CHARS: usize = 256;
 /// A job may have this many labels.
 pub const MAX_LABELS: usize = 64;
 

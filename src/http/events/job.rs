@@ -14,7 +14,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{event, last_event_id, respond};
+use super::{LastEventId, event, last_event_id, respond};
+use crate::http::kinds::{Problems, UnknownJob};
+use crate::http::openapi::EVENTS;
 use crate::http::query::{self, Named};
 use crate::http::views::job_view;
 use crate::http::{Edge, Problem};
@@ -25,6 +27,20 @@ use crate::supervisor::{PoolView, StartFailure};
 /// Changes within this time are told together.
 const EVERY: Duration = Duration::from_millis(250);
 
+/// Follow a job.
+///
+/// Server-sent events until it has ended: `job` (its data is a `Job`) at once, at most some four times a second when its state, counts,
+/// workers or running tasks have changed, and when it has ended; then `end` (`{"state": "succeeded"}`). If it is deleted, `forgotten`
+/// (`{"ids": […]}`), and `end` with the state `null`. A stream that ends without `end` was cut.
+#[utoipa::path(
+    get, path = "", tag = EVENTS, operation_id = "followJob",
+    params(JobId, LastEventId),
+    responses(
+        (status = 200, description = "Events.", body = String, content_type = "text/event-stream",
+            example = "event: end\nid: succeeded-1767323045678901\ndata: {\"state\":\"succeeded\"}\n\n"),
+        Problems<(UnknownJob,)>
+    )
+)]
 pub(in crate::http) async fn job_events(
     State(edge): State<Edge>,
     Named(name): Named,

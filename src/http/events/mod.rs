@@ -4,8 +4,8 @@
 //! readers nothing is made. Deliberately absent: a history of events. Which ids a reader may come back with, and what
 //! it gets then, says each stream.
 
-mod job;
-mod server;
+pub(super) mod job;
+pub(super) mod server;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,12 +15,22 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::Serialize;
-
-pub(super) use job::job_events;
-pub(super) use server::server_events;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::{IntoParams, PartialSchema as _};
 
 /// A stream without events has a comment so often, so that what stands between does not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The header of a reader who comes back.
+struct LastEventId;
+
+impl IntoParams for LastEventId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let header = ParameterBuilder::new().name("Last-Event-ID").parameter_in(ParameterIn::Header);
+        let description = "The `id` of the last event that was read, where a stream that was cut is to go on.";
+        vec![header.description(Some(description)).schema(Some(String::schema())).build()]
+    }
+}
 
 /// Where a reader was when its last stream was cut.
 fn last_event_id(headers: &HeaderMap) -> Option<&str> {

@@ -21,8 +21,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{event, last_event_id, respond};
+use super::{LastEventId, event, last_event_id, respond};
 use crate::http::Edge;
+use crate::http::openapi::EVENTS;
 use crate::http::views::{brief_view, ms, pool_view};
 use crate::model::JobId;
 use crate::store::{ChangeWatch, Changed, StoreResult};
@@ -42,6 +43,20 @@ const JOBS_AT_ONCE: usize = 25;
 /// An event has so many chunks at most, the newest.
 const MOST_CHUNKS: usize = 200;
 
+/// Follow the server.
+///
+/// Server-sent events: `pool` (its data is a `Pool`), `jobs` (`{"items": [Job, …]}`, those that have changed, as in a list), `forgotten`
+/// (`{"ids": […]}`, those that were deleted), `tasks` (chunks of tasks whose outcomes have become durable: `{"items": [{"worker", "pid", "job",
+/// "function", "index", "count", "started_ms", "duration_ms", "failed"}, …], "dropped": 0}`, times in milliseconds), and `reset` (`{}`: more
+/// has changed than is known, so read the list of jobs again). Each comes some five times a second at most, with the newest state.
+#[utoipa::path(
+    get, path = "", tag = EVENTS, operation_id = "followServer",
+    params(LastEventId),
+    responses(
+        (status = 200, description = "Events.", body = String, content_type = "text/event-stream",
+            example = "event: forgotten\nid: 3-17\ndata: {\"ids\":[\"0190b5f7-7c4d-7abc-8def-0123456789ab\"]}\n\n")
+    )
+)]
 pub(in crate::http) async fn server_events(State(edge): State<Edge>, headers: HeaderMap) -> Response {
     let epoch = edge.store.epoch().0;
     let place = last_event_id(&headers).map(|id| place(id, epoch));

@@ -12,14 +12,19 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use tokio::sync::{oneshot, watch};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::{IntoParams, PartialSchema as _};
 
 use super::bodies::{MediaType, media_type, unsupported};
 use super::inputs::{SegmentBuilder, Staging};
+use super::kinds::{BadJson, BadRequest, Problems, QueueFull, UnknownFunction, UnsupportedMediaType};
+use super::openapi::{InputLines, MAP, query_of};
 use super::options::{check, pairs_options, query_pairs};
 use super::query::Named;
 use super::render::Fields;
-use super::results::{Cursor, FieldsParam, OrderParam};
-use super::submit::accept;
+use super::results::{Cursor, FieldsParam, OrderParam, ResultLines, ResultParams};
+use super::submit::{SubmitBody, accept};
 use super::{Edge, Problem};
 use crate::model::{JobId, JobSpec};
 use crate::store::{Intake, JobWatch, Order, Submitted};
@@ -27,6 +32,36 @@ use upload::Upload;
 
 const JOB: HeaderName = HeaderName::from_static("gristmill-job");
 
+/// The options of a job but those that make no sense here, and which results go down.
+struct MapParams;
+
+impl IntoParams for MapParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let path = ParameterBuilder::new().name("function").parameter_in(ParameterIn::Path);
+        let path =
+            path.required(Required::True).schema(Some(String::schema())).example(Some("sha256".into()));
+        let path = path.description(Some("Which function; `GET /v1/functions` lists them.")).build();
+        let which = ResultParams::into_params(|| None).into_iter();
+        let which = which.filter(|parameter| ["order", "fields"].contains(&parameter.name.as_str()));
+        [path].into_iter().chain(which).chain(query_of::<SubmitBody<'_>>(&["function", "open"])).collect()
+    }
+}
+
+/// Map a function over a stream.
+///
+/// Full duplex: inputs go up, one a line, and results come down while they do. A durable job is behind it, so a cut reader reads on at
+/// its results. When something is wrong behind the first line, the last line is the problem and the body is cut.
+#[utoipa::path(
+    method(post, put), path = "", tag = MAP, operation_id = "map",
+    params(MapParams),
+    request_body(content((inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n")))),
+    responses(
+        (status = 200, description = "Results, in the order of the inputs unless asked otherwise.",
+            content((inline(ResultLines) = "application/x-ndjson")),
+            headers(("Location" = String, description = "The job's path."), ("Gristmill-Job" = String, description = "Its id."))),
+        Problems<(BadRequest, BadJson, UnknownFunction, UnsupportedMediaType, QueueFull)>
+    )
+)]
 pub(super) async fn map(
     State(edge): State<Edge>,
     Named(function): Named,

@@ -1,0 +1,280 @@
+//! The shapes of what is no view: ids and words of the model, lines, durations, and the options in a query.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{RefOr, Required, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use super::super::inputs::InputArray;
+use super::super::options::{LockParam, Time};
+use super::EXAMPLE_JOB;
+use crate::model::limits::{MAX_LABELS, MAX_NAME_CHARS};
+use crate::model::{JobId, JobState, Lock, OnError, Verdict};
+
+/// Durations as text that are surely taken, though others are too: `$first` is how the whole number begins.
+macro_rules! duration_pattern {
+    ($first:literal) => {
+        concat!(
+            "^(",
+            $first,
+            "(ms|s|m|h|d)?|",
+            $first,
+            "(h[0-9]{1,2}m|m[0-9]{1,2}s)|[0-9]{1,4}\\.[0-9]{0,2}[1-9]s?)$"
+        )
+    };
+}
+pub(in super::super) const DURATION: &str = duration_pattern!("[0-9]{1,4}");
+const LONGER_THAN_ZERO: &str = duration_pattern!("[1-9][0-9]{0,3}");
+/// The longest duration as a number of seconds that is surely taken: some thirty years.
+const MOST_SECONDS: u32 = 1_000_000_000;
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn words(words: impl IntoIterator<Item = &'static str>, description: &str) -> RefOr<Schema> {
+    text().enum_values(Some(words)).description(Some(description)).into()
+}
+
+impl PartialSchema for JobId {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::Custom("uuid".into());
+        let description = "A job's id: a UUID of version 7, so ids sort by the time of the submit.";
+        text().format(Some(format)).description(Some(description)).examples([EXAMPLE_JOB]).into()
+    }
+}
+
+impl ToSchema for JobId {}
+
+/// The job in the path.
+impl IntoParams for JobId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let id = ParameterBuilder::new().name("id").parameter_in(ParameterIn::Path).required(Required::True);
+        vec![id.description(Some("The job's id.")).schema(Some(Self::schema())).build()]
+    }
+}
+
+impl PartialSchema for JobState {
+    fn schema() -> RefOr<Schema> {
+        let description = "Where a job stands: `queued`, `running`, `paused` or `cancelling`; at the end `succeeded`, `failed` (some \
+                           task failed) or `cancelled`.";
+        words(Self::ALL.map(Self::as_str), description)
+    }
+}
+
+impl ToSchema for JobState {}
+
+impl PartialSchema for OnError {
+    fn schema() -> RefOr<Schema> {
+        words(["continue", "stop"], "What a failed task does to the rest: nothing, or it cancels them.")
+    }
+}
+
+impl ToSchema for OnError {}
+
+impl PartialSchema for Verdict {
+    fn schema() -> RefOr<Schema> {
+        // An attempt that was interrupted, or went well, is no task's error.
+        let words =
+            [Self::Exception, Self::Crash, Self::Timeout, Self::Oom, Self::Hang, Self::OutputTooLarge];
+        let words = words.into_iter().chain([Self::BadOutput, Self::Cancelled, Self::Interrupted]);
+        self::words(words.map(Self::as_str), "How an attempt ended.")
+    }
+}
+
+impl ToSchema for Verdict {}
+
+impl PartialSchema for Lock {
+    fn schema() -> RefOr<Schema> {
+        let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
+        let permits =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u32::MAX));
+        let permits = permits.description(Some("How many tasks may hold it at once."));
+        ObjectBuilder::new()
+            .description(Some("A named lock: only so many tasks of all the jobs that name it run at once."))
+            .property("name", name)
+            .property("permits", permits)
+            .required("name")
+            .required("permits")
+            .examples([json!({"name": "disk", "permits": 2})])
+            .into()
+    }
+}
+
+impl ToSchema for Lock {}
+
+impl PartialSchema for LockParam {
+    fn schema() -> RefOr<Schema> {
+        let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
+        OneOfBuilder::new()
+            .item(name.description(Some("Its name, for one permit.")))
+            .item(Lock::schema())
+            .into()
+    }
+}
+
+impl ToSchema for LockParam {
+    fn name() -> Cow<'static, str> {
+        "LockOrName".into()
+    }
+}
+
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        let number =
+            ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(MOST_SECONDS));
+        duration(DURATION, number).into()
+    }
+}
+
+impl ToSchema for Time {
+    fn name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+}
+
+/// The time limit of a task.
+pub(in super::super) fn timeout() -> RefOr<Schema> {
+    let number = ObjectBuilder::new().schema_type(Type::Number).exclusive_minimum(Some(0));
+    let description =
+        "The hard limit of one task's run, longer than zero. Default: none, or as its function says.";
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    duration(LONGER_THAN_ZERO, number.maximum(Some(MOST_SECONDS)))
+        .item(null)
+        .description(Some(description))
+        .into()
+}
+
+fn duration(pattern: &str, seconds: ObjectBuilder) -> OneOfBuilder {
+    let text = text().pattern(Some(pattern)).description(Some("As `500ms`, `30s` or `1m30s`."));
+    let seconds = seconds.description(Some("Seconds."));
+    OneOfBuilder::new().item(text).item(seconds).examples([json!("30s"), json!("1m30s"), json!(2.5)])
+}
+
+impl PartialSchema for InputArray {
+    fn schema() -> RefOr<Schema> {
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        ArrayBuilder::new().items(any).into()
+    }
+}
+
+impl ToSchema for InputArray {}
+
+/// The labels of a job.
+pub(in super::super) fn labels() -> RefOr<Schema> {
+    let key = text().max_length(Some(MAX_NAME_CHARS)).pattern(Some("^[^=]*$"));
+    ObjectBuilder::new()
+        .property_names(Some(key))
+        .additional_properties(Some(text().max_length(Some(MAX_NAME_CHARS))))
+        .max_properties(Some(MAX_LABELS))
+        .description(Some("Labels to find the job by, 64 at most; a key has no `=`."))
+        .examples([json!({"team": "x"})])
+        .into()
+}
+
+/// A text with a JSON value of this shape in each line.
+pub(in super::super) fn lines_of(line: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
+    text()
+        .description(Some("One JSON value a line."))
+        .content_media_type("application/x-ndjson")
+        .content_schema(Some(ArrayBuilder::new().items(line.into())))
+        .into()
+}
+
+/// Inputs, one a line.
+pub(in super::super) struct InputLines;
+
+impl PartialSchema for InputLines {
+    fn schema() -> RefOr<Schema> {
+        lines_of(Value::schema())
+    }
+}
+
+impl ToSchema for InputLines {}
+
+/// Declares a text with a view in each line.
+macro_rules! lines {
+    ($(#[$doc:meta])* $lines:ident of $line:ty) => {
+        $(#[$doc])*
+        pub(super) struct $lines;
+
+        impl utoipa::PartialSchema for $lines {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let line = utoipa::openapi::Ref::from_schema_name(<$line as utoipa::ToSchema>::name());
+                super::openapi::lines_of(line)
+            }
+        }
+
+        impl utoipa::ToSchema for $lines {
+            fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+                let name = <$line as utoipa::ToSchema>::name().into_owned();
+                schemas.push((name, <$line as utoipa::PartialSchema>::schema()));
+                <$line as utoipa::ToSchema>::schemas(schemas);
+            }
+        }
+    };
+}
+pub(in super::super) use lines;
+
+/// The options of a job as a query gives them: what the body's type says of each, but `left_out`.
+pub(in super::super) fn query_of<T: ToSchema>(left_out: &[&str]) -> Vec<Parameter> {
+    let RefOr::T(Schema::Object(body)) = T::schema() else { return Vec::new() };
+    let mut query = Vec::new();
+    for (name, schema) in body.properties {
+        let (name, schema) = match name.as_str() {
+            "inputs" => continue,
+            "labels" => ("label".to_owned(), query_labels()),
+            "lock" => (name, lock_name()),
+            _ => (name, schema),
+        };
+        if left_out.contains(&name.as_str()) {
+            continue;
+        }
+        let (description, schema) = for_query(schema);
+        let required = if body.required.contains(&name) { Required::True } else { Required::False };
+        let parameter =
+            ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(required);
+        query.push(parameter.description(description).schema(Some(schema)).build());
+    }
+    query
+}
+
+/// A member's description, and its schema without that and without `null`, which no query can say.
+fn for_query(mut schema: RefOr<Schema>) -> (Option<String>, RefOr<Schema>) {
+    let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(o)) if o.schema_type == Type::Null.into());
+    let description = match &mut schema {
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|of| *of != Type::Null);
+                object.schema_type = types.first().cloned().unwrap_or_default().into();
+            }
+            object.description.take()
+        }
+        RefOr::T(Schema::OneOf(choice)) => {
+            choice.items.retain(|item| !is_null(item));
+            let description = choice.description.take();
+            if let [only] = choice.items.as_slice() {
+                return (description, for_query(only.clone()).1);
+            }
+            description
+        }
+        RefOr::T(Schema::Array(array)) => array.description.take(),
+        _ => None,
+    };
+    (description, schema)
+}
+
+fn query_labels() -> RefOr<Schema> {
+    let label = text().pattern(Some("^[^=]{0,256}=.{0,256}$")).examples(["team=x"]);
+    let description = "A label to find the job by, as `key=value`; may be given more than once.";
+    let labels = ArrayBuilder::new().items(label).max_items(Some(MAX_LABELS));
+    labels.description(Some(description)).into()
+}
+
+fn lock_name() -> RefOr<Schema> {
+    let description = "The name of a lock: never two tasks at once of all the jobs that name it.";
+    text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS)).description(Some(description)).into()
+}
