@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::kinds::{BadRequest, Problems, ResultsFreed, UnknownJob};
 use super::openapi::{RESULTS, lines};
@@ -166,12 +168,19 @@ pub(super) struct ResultPage {
     next: Option<u64>,
 }
 
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "as above")]
-enum ResultItem {
-    Whole(TaskResult),
-    Bare(Value),
+/// A bare output may look like a whole result.
+struct ResultItem;
+
+impl PartialSchema for ResultItem {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new().item(Ref::from_schema_name(TaskResult::name())).item(Value::schema()).into()
+    }
+}
+
+impl ToSchema for ResultItem {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        <ResultLines as ToSchema>::schemas(schemas);
+    }
 }
 
 /// A job that has ended, with the first page of its results in the order of the inputs.

@@ -27,7 +27,8 @@ struct LastEventId;
 impl IntoParams for LastEventId {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let header = ParameterBuilder::new().name("Last-Event-ID").parameter_in(ParameterIn::Header);
-        let description = "The `id` of the last event that was read, where a stream that was cut is to go on.";
+        let description =
+            "The `id` of the last event that was read, where a stream that was cut is to go on.";
         vec![header.description(Some(description)).schema(Some(String::schema())).build()]
     }
 }

@@ -136,7 +136,7 @@ fn describe(path: &str, operation: &mut Operation) {
 #[derive(Clone)]
 pub(super) struct Document(Bytes);
 
-/// This document: OpenAPI 3.1.
+/// This document.
 #[utoipa::path(
     get, path = "", tag = SERVER, operation_id = "getOpenapi",
     responses((status = 200, description = "The OpenAPI document.", body = serde_json::Value))

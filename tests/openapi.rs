@@ -1,0 +1,172 @@
+//! The contract: what `/openapi.json` says of each answer is what the server answers.
+
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
+#[expect(dead_code, reason = "each test file uses a part of the harness")]
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::Server;
+use common::client::{Answer, JSON, NDJSON};
+use serde_json::{Value, json};
+
+/// The document of a server, and which operations were seen to answer as it says.
+struct Contract<'s> {
+    server: &'s Server,
+    document: Value,
+    seen: BTreeSet<String>,
+}
+
+impl<'s> Contract<'s> {
+    fn of(server: &'s Server) -> Self {
+        let document = server.get("/openapi.json").expect(200).json();
+        Self { server, document, seen: BTreeSet::new() }
+    }
+
+    /// Calls an operation; its status, content type and body must be as described.
+    #[track_caller]
+    fn call(
+        &mut self,
+        operation: &str,
+        values: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let (template, query) = path.split_once('?').unwrap_or((path, ""));
+        let described = &self.document["paths"][template][method.to_lowercase()];
+        assert!(described.is_object(), "{operation} is not described");
+        let filled = values
+            .iter()
+            .fold(template.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
+        let answer = self.server.client().call(method, &format!("{filled}?{query}"), headers, body);
+        self.fits(described, &answer);
+        self.seen.insert(described["operationId"].as_str().unwrap().to_owned());
+        answer
+    }
+
+    #[track_caller]
+    fn fits(&self, described: &Value, answer: &Answer) {
+        let response = &described["responses"][answer.status.to_string()];
+        let response = match response["$ref"].as_str() {
+            Some(reference) => self.document.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => response,
+        };
+        assert!(response.is_object(), "{} is not described: {answer:#?}", answer.status);
+        let Some(content) = response["content"].as_object() else {
+            return assert_eq!(answer.text, "", "no body is described");
+        };
+        let media_type = answer.header("content-type").split(';').next().unwrap();
+        let schema =
+            &content.get(media_type).unwrap_or_else(|| panic!("{media_type}: {answer:#?}"))["schema"];
+        if media_type == NDJSON {
+            let line = &schema["contentSchema"]["items"];
+            answer.text.lines().for_each(|text| self.is_valid(line, text));
+        } else {
+            self.is_valid(schema, &answer.text);
+        }
+    }
+
+    #[track_caller]
+    fn is_valid(&self, schema: &Value, text: &str) {
+        let mut root = schema.clone();
+        root["components"] = self.document["components"].clone();
+        let value: Value = serde_json::from_str(text).unwrap();
+        if let Err(error) = jsonschema::validator_for(&root).unwrap().validate(&value) {
+            panic!("{text} is not as described: {error} at {}", error.instance_path());
+        }
+    }
+
+    fn operations(&self) -> BTreeSet<String> {
+        let items = self.document["paths"].as_object().unwrap().values();
+        let operations = items.flat_map(|item| item.as_object().unwrap().values());
+        operations.map(|operation| operation["operationId"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+const AS_JSON: [(&str, &str); 1] = [("Content-Type", JSON)];
+const AS_LINES: [(&str, &str); 1] = [("Content-Type", NDJSON)];
+const PAGE: [(&str, &str); 1] = [("Accept", JSON)];
+
+#[test]
+fn answers_are_as_described() {
+    let server = Server::with(&["--processes=4"]);
+    let mut contract = Contract::of(&server);
+    let inputs = json!([{"mode": "exit"}, "no object", {"mode": "exit"}]);
+    let job = server.submit(&json!({"function": "fail", "inputs": inputs, "max_attempts": 1}));
+    job.wait();
+    let id = [("id", job.id.as_str())];
+    let open =
+        server.submit(&json!({"function": "echo", "open": true, "lock": "disk", "labels": {"team": "x"}}));
+    let open_id = [("id", open.id.as_str())];
+    let stuck = server.submit(&json!({"function": "sleep", "inputs": [60, 60]}));
+    stuck.wait_for_running(2);
+    let stuck_id = [("id", stuck.id.as_str())];
+
+    let submit =
+        r#"{"function": "sha256", "inputs": ["a"], "timeout": 0.5, "lock": {"name": "disk", "permits": 2}}"#;
+    contract.call("POST /v1/jobs", &[], &AS_JSON, submit).expect(202);
+    contract.call("POST /v1/jobs", &[], &[AS_JSON[0], ("Prefer", "wait=30")], submit).expect(200);
+    contract.call("POST /v1/jobs?function=echo&label=team=x", &[], &AS_LINES, "1\n2\n").expect(202);
+    contract.call("POST /v1/jobs", &[], &AS_JSON, r#"{"function": "none", "inputs": []}"#).expect(404);
+    contract.call("POST /v1/jobs", &[], &AS_JSON, "{").expect(400);
+    contract.call("GET /v1/jobs?label=team=x&limit=1", &[], &[], "").expect(200);
+    contract.call("GET /v1/jobs?state=asleep", &[], &[], "").expect(400);
+    contract.call("GET /v1/jobs/{id}?wait=30s", &id, &[], "").expect(200);
+    contract.call("GET /v1/jobs/{id}", &stuck_id, &[], "").expect(200);
+    contract.call("GET /v1/jobs/{id}", &[("id", "none")], &[], "").expect(404);
+    for (query, headers) in
+        [("", &[][..]), ("", &PAGE), ("?fields=output", &PAGE), ("?order=input&limit=1", &PAGE)]
+    {
+        contract.call(&format!("GET /v1/jobs/{{id}}/results{query}"), &id, headers, "").expect(200);
+    }
+    for headers in [&[][..], &PAGE] {
+        contract.call("GET /v1/jobs/{id}/logs", &id, headers, "").expect(200);
+    }
+    contract.call("POST /v1/jobs/{id}/inputs", &open_id, &AS_JSON, r#"{"inputs": [1]}"#).expect(202);
+    contract.call("POST /v1/jobs/{id}/pause", &open_id, &[], "").expect(200);
+    contract.call("POST /v1/jobs/{id}/resume", &open_id, &[], "").expect(200);
+    contract.call("POST /v1/jobs/{id}/close", &open_id, &[], "").expect(200);
+    contract.call("POST /v1/jobs/{id}/inputs", &open_id, &AS_LINES, "1\n").expect(409);
+    contract.call("POST /v1/jobs/{id}/retry", &id, &[], "").expect(202);
+    contract.call("DELETE /v1/jobs/{id}", &stuck_id, &[], "").expect(409);
+    contract.call("GET /v1/pool", &[], &[], "").expect(200);
+    contract.call("PATCH /v1/pool", &[], &AS_JSON, r#"{"slots": 3}"#).expect(200);
+    contract.call("PATCH /v1/pool", &[], &[("Content-Type", "text/plain")], "3").expect(415);
+    contract.call("DELETE /v1/workers/{name_or_pid}", &[("name_or_pid", "worker-1")], &[], "").expect(202);
+    contract.call("POST /v1/jobs/{id}/cancel", &stuck_id, &[], "").expect(202);
+    job.wait();
+    contract.call("DELETE /v1/jobs/{id}/results?through=1", &id, &[], "").expect(200);
+    contract.call("DELETE /v1/jobs/{id}", &id, &[], "").expect(204);
+    contract.call("GET /v1/functions", &[], &[], "").expect(200);
+    for method in ["POST", "PUT"] {
+        let map = format!("{method} /v1/map/{{function}}?order=completion");
+        contract.call(&map, &[("function", "echo")], &AS_LINES, "1\n2\n").expect(200);
+    }
+    for path in ["/healthz", "/readyz", "/openapi.json"] {
+        contract.call(&format!("GET {path}"), &[], &[], "").expect(200);
+    }
+    // What does not end by itself has tests of its own.
+    let streams = ["followJob", "followServer"].map(str::to_owned);
+    let left: BTreeSet<_> = contract.operations().difference(&contract.seen).cloned().collect();
+    assert_eq!(left, BTreeSet::from(streams), "operations that were not tried");
+}
+
+#[test]
+fn the_document_needs_no_token() {
+    let home = tempfile::TempDir::new().unwrap();
+    let token = [("GRISTMILL_TOKEN", "0123456789abcdef0123456789abcdef")];
+    let server = Server::launch(home, &["--processes=1"], &token).unwrap();
+    let mut contract = Contract::of(&server);
+    assert_eq!(contract.document["openapi"], "3.1.0");
+    contract.call("GET /v1/pool", &[], &[], "").expect(401);
+}
+
+#[test]
+fn a_query_that_is_no_text_is_refused() {
+    let server = Server::start();
+    server.get("/v1/jobs?function=%FF").problem(400, "bad-request");
+    server.get("/v1/jobs?function=%C3%A9").expect(200);
+    server.post_ndjson("/v1/jobs?function=echo&name=%ff", "1\n").problem(400, "bad-request");
+}
