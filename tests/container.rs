@@ -1,4 +1,4 @@
-//! As in a container: the first process, in a process namespace of its own; its health; its share of the CPUs.
+//! As in a container: the first process, in a process namespace of its own; its health; its share of CPUs and memory.
 
 #![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
 
@@ -6,13 +6,15 @@
 mod common;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::procs::{alive, signal};
+use common::job::Job;
+use common::procs::{alive, signal, wake_ups};
 use common::{Server, check, eventually, within};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gristmill");
@@ -182,4 +184,238 @@ fn health_does_not_wait_for_a_server_that_does_not_answer() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = silent.local_addr().unwrap().to_string();
     within(Duration::from_secs(10), "an end", || check(is_ready(&listen), |ready| !ready));
+}
+
+/// Files in the place of the cgroups, which only this server sees.
+struct Fixture(TempDir);
+
+impl Fixture {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let fixture = Self(TempDir::new().unwrap());
+        files.iter().for_each(|(name, text)| fixture.write(name, text));
+        fixture
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // In one step: it is read all the time.
+        fs::write(self.0.path().join("new"), text).unwrap();
+        fs::rename(self.0.path().join("new"), path).unwrap();
+    }
+
+    /// A server that sees it; `None` where nothing may be mounted.
+    fn server(&self, flags: &[&str]) -> Option<Server> {
+        let mount = format!("mount --bind {} /sys/fs/cgroup && exec \"$@\"", self.0.path().display());
+        for unshare in [&["unshare", "--mount"][..], &["unshare", "--mount", "--map-root-user"]] {
+            let wrapper = [unshare, &["sh", "-c", &mount, "sh"]].concat();
+            let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
+            if tried.is_ok_and(|output| output.status.success()) {
+                return Some(Server::wrapped(&wrapper, TempDir::new().unwrap(), flags, &[]).unwrap());
+            }
+        }
+        // That takes a right that no package gives, so it is not asked for on CI either.
+        eprintln!("skipped: nothing can be mounted here");
+        None
+    }
+}
+
+/// A cgroup of this test's own, which goes with it.
+struct Cgroup {
+    dir: PathBuf,
+    is_v2: bool,
+}
+
+impl Cgroup {
+    /// One that limits this; `None` where none can be made.
+    fn limiting(controller: &str) -> Option<Self> {
+        let name = format!("gristmill-test-{controller}-{}", std::process::id());
+        let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
+        let is_v2 = v2.split_whitespace().any(|name| name == controller);
+        let root = Path::new("/sys/fs/cgroup").join(if is_v2 { "" } else { controller });
+        let dir = root.join(name);
+        // A directory anywhere else has no such file in it.
+        if fs::create_dir(&dir).is_ok() && dir.join("cgroup.procs").exists() {
+            return Some(Self { dir, is_v2 });
+        }
+        eprintln!("skipped: no cgroup for {controller} can be made here");
+        None
+    }
+
+    fn write(&self, v2: &str, v1: &str, text: &str) {
+        fs::write(self.dir.join(if self.is_v2 { v2 } else { v1 }), text).unwrap();
+    }
+
+    fn server(&self, flags: &[&str]) -> Server {
+        let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.dir.display());
+        Server::wrapped(&["sh", "-c", &enter, "sh"], TempDir::new().unwrap(), flags, &[]).unwrap()
+    }
+
+    /// How often the kernel has killed in it for want of memory.
+    fn oom_kills(&self) -> u64 {
+        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
+        let text = fs::read_to_string(self.dir.join(file)).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The server in it ends when the test does; one of version 1 knows no way to be told when it is empty.
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+fn mib(count: u64) -> String {
+    (count * MIB).to_string()
+}
+
+/// A job whose worker holds this much and does nothing more.
+fn holding(server: &Server, bytes: u64) -> Job<'_> {
+    let inputs = json!([{"mode": "leak", "bytes": bytes}, {"mode": "hang"}]);
+    let job = server.submit(&json!({
+        "function": "fail", "inputs": inputs, "processes": 1, "max_attempts": 1, "chunk_size": 1,
+    }));
+    eventually("the worker to hold it", || {
+        check(job.status(), |status| {
+            status["progress"]["succeeded"] == 1 && status["running"].as_array().unwrap().len() == 1
+        })
+    });
+    job
+}
+
+/// The error of the task that was ended for want of room.
+fn no_room(job: &Job<'_>, index: usize, limit: &str) -> Value {
+    job.wait();
+    let error = job.by_input()[index]["error"].clone();
+    assert_eq!(error["verdict"], "oom", "{error:#}");
+    let message = error["message"].as_str().unwrap();
+    let end = format!("more than any other worker, when the container's {limit} were nearly full");
+    assert!(message.starts_with("oom: it held ") && message.ends_with(&end), "{message}");
+    error
+}
+
+#[test]
+fn the_largest_worker_is_ended_before_the_container_is_full() {
+    let fixture = Fixture::new(&[
+        ("memory.max", &mib(1000)),
+        ("memory.current", &mib(100)),
+        ("memory.stat", "anon 1\nactive_file 0\n"),
+    ]);
+    let Some(server) = fixture.server(&["--processes=2"]) else { return };
+    let lean = server.submit(&json!({"function": "sleep", "inputs": [600], "max_attempts": 1}));
+    let fat = holding(&server, 64 * MIB);
+    lean.wait_for_running(1);
+    // A full page cache is no want of memory.
+    fixture.write("memory.stat", &format!("anon 1\ninactive_file {}\n", 500 * MIB));
+    fixture.write("memory.current", &mib(999));
+    let thread = memory_thread(server.pid()).unwrap();
+    let looks = || wake_ups(server.pid())[&thread];
+    let before = looks();
+    eventually("some looks at that", || check(looks(), |now| *now > before + 3));
+    assert_eq!(lean.status()["state"], "running", "{:#}", lean.status());
+
+    fixture.write("memory.stat", &format!("anon 1\ninactive_file {}\n", 50 * MIB));
+    let message = no_room(&fat, 1, "1000.0 MiB")["message"].to_string();
+    let held: f64 = message.split("held ").nth(1).unwrap().split(" MiB").next().unwrap().parse().unwrap();
+    assert!((64.0..200.0).contains(&held), "{message}");
+    fixture.write("memory.current", &mib(100));
+    let warned: Vec<String> =
+        server.log().into_iter().filter(|line| line.contains("its largest worker is ended")).collect();
+    assert!(warned[0].contains(&format!("{held:.1} MiB")), "the first was the largest: {warned:#?}");
+    server.map("echo", &json!([1, 2, 3])).succeeds();
+}
+
+#[test]
+fn a_container_with_memory_to_spare_and_one_without_a_limit_cost_nothing() {
+    let fixture = Fixture::new(&[("memory.max", &mib(1000)), ("memory.current", &mib(100))]);
+    let Some(server) = fixture.server(&["--processes=2"]) else { return };
+    server.map("echo", &json!([1, 2, 3])).succeeds();
+    let thread = memory_thread(server.pid()).unwrap();
+    // A thread that sleeps until there is news is woken by nothing else: two looks that see it asleep.
+    let looks = || wake_ups(server.pid())[&thread];
+    let still = || {
+        let before = looks();
+        std::thread::sleep(Duration::from_millis(600));
+        check(looks() - before, |woken| *woken == 0)
+    };
+    eventually("an end of the looks", still);
+
+    let fixture = Fixture::new(&[("memory.max", "max"), ("memory.current", &mib(100))]);
+    let Some(server) = fixture.server(&["--processes=2"]) else { return };
+    server.map("echo", &json!([1, 2, 3])).succeeds();
+    assert_eq!(memory_thread(server.pid()), None);
+}
+
+/// The thread of this server that minds the container's memory.
+fn memory_thread(pid: u32) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let name = |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+    threads
+        .filter(|thread| name(thread) == "memory\n")
+        .find_map(|thread| thread.file_name().to_str()?.parse().ok())
+}
+
+#[test]
+fn a_greedy_worker_ends_before_the_kernel_has_to_choose() {
+    let Some(cgroup) = Cgroup::limiting("memory") else { return };
+    cgroup.write("memory.max", "memory.limit_in_bytes", &mib(300));
+    let server = cgroup.server(&["--processes=2"]);
+    let neighbour = server.map("sleep", &json!(vec![0.02; 100]));
+    let job = server.map("fail", &json!([{"mode": "leak"}]));
+    no_room(&job, 0, "300.0 MiB");
+    assert_eq!(job.by_input()[0]["attempt"], 3);
+    neighbour.succeeds();
+    let charged = neighbour.results().iter().filter(|result| result["attempt"] != 1).count();
+    assert_eq!((charged, cgroup.oom_kills()), (0, 0));
+    server.kill9();
+    server.leaves_nothing_running();
+}
+
+#[test]
+fn slots_follow_the_quota_of_a_cgroup() {
+    let Some(cgroup) = Cgroup::limiting("cpu") else { return };
+    if cgroup.is_v2 {
+        fs::write(cgroup.dir.join("cpu.max"), "170000 100000").unwrap();
+    } else {
+        fs::write(cgroup.dir.join("cpu.cfs_quota_us"), "170000").unwrap();
+    }
+    let server = cgroup.server(&[]);
+    let pool = server.pool();
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(pool["slots"], 1, "{pool:#}");
+    if cpus > 1 {
+        let reason = pool["slots_reason"].as_str().unwrap();
+        assert!(reason.starts_with("the CPU quota of 1.70 in /sys/fs/cgroup"), "{reason}");
+    }
+    server.kill9();
+    server.leaves_nothing_running();
+}
+
+#[test]
+fn slots_follow_the_quota_that_a_container_shows() {
+    for (quota, slots) in [("50000 100000", 1), ("100000 50000", 2)] {
+        let fixture = Fixture::new(&[("cpu.max", quota)]);
+        let Some(server) = fixture.server(&[]) else { return };
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(server.pool()["slots"], slots.min(cpus), "{quota}");
+    }
+}
+
+#[test]
+fn the_kernel_prefers_workers_to_the_server() {
+    let raise = ["sh", "-c", "echo 700 > /proc/self/oom_score_adj && exec \"$@\"", "sh"];
+    for (wrapper, own, its) in [(&[][..], None, 500), (&raise[..], Some(700), 1000)] {
+        let server = Server::wrapped(wrapper, TempDir::new().unwrap(), &["--processes=1"], &[]).unwrap();
+        let worker = server.map("sleep", &json!([600])).wait_for_running(1)[0]["pid"].as_u64().unwrap();
+        let score = |pid: u64| -> i64 {
+            fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+        };
+        let server_has = score(server.pid().into());
+        assert_eq!(server_has, own.unwrap_or(server_has));
+        let expected = if own.is_some() { its } else { (server_has + 500).min(1000) };
+        eventually("the guard to say so", || check(score(worker), |score| *score == expected));
+    }
 }

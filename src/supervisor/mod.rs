@@ -5,6 +5,7 @@
 
 mod child;
 mod handle;
+mod memory;
 mod news;
 mod run;
 mod view;
@@ -135,6 +136,7 @@ struct Supervisor {
     pending: run::Pending,
     writes: writes::Writes,
     news: news::News,
+    memory: memory::Memory,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,
     /// … what happened.

@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 
 use super::child::{self, Assignment, Launch, Order, Settlement};
 use super::handle::Ask;
+use super::memory::Memory;
 use super::news::News;
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
 use crate::model::{JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
-use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId};
+use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId, WorkerState};
 use crate::store::{
     Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
 };
@@ -55,6 +56,7 @@ impl Supervisor {
             not_started: VecDeque::new(),
             writes: Writes::default(),
             news: News::new(),
+            memory: Memory::start(),
             pending: Pending::new(),
             tell,
             told,
@@ -106,6 +108,8 @@ impl Supervisor {
             next = self.not_started.pop_front();
         }
         self.news.changed();
+        let pool = &self.pool;
+        self.memory.set_at_work(|| pool.workers().any(|(.., state)| *state != WorkerState::Idle));
     }
 
     fn ask(&mut self, ask: Ask) {
@@ -173,9 +177,10 @@ impl Supervisor {
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {
         match event {
-            child::Event::Started { pid } => {
+            child::Event::Started { pid, guard } => {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.pid = Some(pid);
+                    self.memory.started(worker, guard, member.child.clone());
                 }
                 self.news.changed();
             }
@@ -210,6 +215,7 @@ impl Supervisor {
             }
             child::Event::Gone { settlements, failed_start } => {
                 let member = self.members.remove(&worker);
+                self.memory.gone(worker);
                 let failed = failed_start.is_some();
                 if let (Some(why), Some(Member { function, .. })) = (failed_start, member) {
                     tracing::warn!(%worker, function, %why, "a worker did not start");

@@ -8,6 +8,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::cgroups;
+
 /// How many CPUs, and where the number comes from.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cpus {
@@ -43,8 +45,7 @@ impl fmt::Display for Reason {
 /// The CPUs that this process may use now.
 pub fn available() -> Cpus {
     let affinity = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count()).max(1);
-    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let quota = quotas(Path::new("/sys/fs/cgroup"), &cgroups).into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+    let quota = quotas(&cgroups::own("cpu")).into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
     match quota {
         Some((file, cpus)) if cpus < f64::from(affinity) => {
             Cpus { count: (cpus as u32).max(1), reason: Reason::Quota { file, cpus } }
@@ -53,23 +54,9 @@ pub fn available() -> Cpus {
     }
 }
 
-/// The quotas of the cgroups in `/proc/self/cgroup` and of all above them, in CPUs.
-fn quotas(mount: &Path, cgroups: &str) -> Vec<(PathBuf, f64)> {
-    let mut found = Vec::new();
-    for line in cgroups.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let roots: &[&str] = match controllers {
-            "" => &["", "unified"],
-            list if list.split(',').any(|name| name == "cpu") => &["cpu", "cpu,cpuacct"],
-            _ => continue,
-        };
-        for root in roots {
-            let group = Path::new(path.trim_start_matches('/'));
-            found.extend(group.ancestors().filter_map(|above| quota(&mount.join(root).join(above))));
-        }
-    }
-    found
+/// The quotas of these cgroups, in CPUs, with the file that says so.
+fn quotas(groups: &[PathBuf]) -> Vec<(PathBuf, f64)> {
+    groups.iter().filter_map(|group| quota(group)).collect()
 }
 
 fn quota(group: &Path) -> Option<(PathBuf, f64)> {
@@ -100,8 +87,9 @@ mod tests {
         write("pod/box/cpu.max", "max 100000\n");
         write("cpu/old/cpu.cfs_quota_us", "50000\n");
         write("cpu/old/cpu.cfs_period_us", "100000\n");
-        let cpus =
-            |cgroups: &str| quotas(&dir, cgroups).into_iter().map(|(_, cpus)| cpus).collect::<Vec<_>>();
+        let cpus = |cgroups: &str| {
+            quotas(&cgroups::of(&dir, cgroups, "cpu")).into_iter().map(|(_, cpus)| cpus).collect::<Vec<_>>()
+        };
         assert_eq!(cpus("0::/pod/box\n"), [1.5]);
         assert_eq!(cpus("4:cpu,cpuacct:/old\n3:memory:/old\n"), [0.5]);
         assert!(cpus("0::/elsewhere\n").is_empty());

@@ -30,8 +30,10 @@ pub const ARGUMENT: &str = "__guard";
 pub const TERMINATE: u8 = b'T';
 /// Kill the worker and all below it.
 pub const KILL: u8 = b'K';
-/// Workers are preferred when the kernel must kill something for want of memory.
-const OOM_SCORE_ADJ: &str = "500";
+/// Workers are preferred when the kernel must kill something for want of memory: by so much more than the server …
+const OOM_SCORE_ADJ_ABOVE: i32 = 500;
+/// … up to the most there is.
+const MOST_OOM_SCORE_ADJ: i32 = 1000;
 /// How long the guard tries to kill what is below it before it leaves the rest to the server, its own subreaper.
 const KILL_FOR: Duration = Duration::from_secs(10);
 
@@ -143,8 +145,14 @@ fn start(argv: &[OsString]) -> io::Result<Child> {
     before_worker_exec(&mut command, std::process::id());
     let worker = command.spawn()?;
     // A wish: where it is refused, the kernel's own choice stands.
-    drop(std::fs::write(format!("/proc/{}/oom_score_adj", worker.id()), OOM_SCORE_ADJ));
+    drop(std::fs::write(format!("/proc/{}/oom_score_adj", worker.id()), oom_score_adj().to_string()));
     Ok(worker)
+}
+
+/// A container may have given the server one that is high already.
+fn oom_score_adj() -> i32 {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    (own.trim().parse().unwrap_or(0) + OOM_SCORE_ADJ_ABOVE).min(MOST_OOM_SCORE_ADJ)
 }
 
 /// So that the ends of the worker's pipes close with the worker.

@@ -3,10 +3,12 @@
 //! Imports nothing of the crate. Deliberately absent: `unsafe` anywhere else. Linux only: death signals,
 //! subreapers, signal descriptors and process CPU clocks have no portable form.
 
+mod cgroups;
 pub mod cpus;
 pub mod family;
 pub mod guard;
 pub mod init;
+pub mod memory;
 pub mod orphans;
 pub mod proc;
 

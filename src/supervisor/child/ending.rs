@@ -32,6 +32,13 @@ pub(super) enum Cause {
         /// How much they may hold, in bytes.
         limit: Option<u64>,
     },
+    /// It and all below it held more than any other worker when the container was nearly full.
+    NoRoom {
+        /// How much they held, in bytes.
+        held: u64,
+        /// How much the container may hold, in bytes.
+        limit: u64,
+    },
     /// It used no CPU time for so long.
     Hang(Duration),
 }
@@ -46,6 +53,7 @@ impl Cause {
             | Self::BrokenBefore(_)
             | Self::TooLong(_)
             | Self::Oom { .. }
+            | Self::NoRoom { .. }
             | Self::Hang(_) => true,
         }
     }
@@ -106,6 +114,7 @@ impl Ending {
             Some(Cause::BadOutput(why) | Cause::BrokenBefore(why)) => (Verdict::BadOutput, why.clone()),
             Some(Cause::TooLong(why)) => (Verdict::OutputTooLarge, why.clone()),
             Some(Cause::Oom { held, limit }) => (Verdict::Oom, oom(*held, *limit)),
+            Some(Cause::NoRoom { held, limit }) => (Verdict::Oom, no_room(*held, *limit)),
             Some(Cause::Hang(most)) => {
                 (Verdict::Hang, format!("hang: no CPU time for {} s", most.as_secs_f64()))
             }
@@ -122,6 +131,7 @@ impl Ending {
             Some(Cause::NotReady) => "it did not say that it was ready in time".into(),
             Some(Cause::BadOutput(why) | Cause::BrokenBefore(why) | Cause::TooLong(why)) => why.clone(),
             Some(Cause::Oom { held, limit }) => oom(*held, *limit),
+            Some(Cause::NoRoom { held, limit }) => no_room(*held, *limit),
             Some(Cause::Asked | Cause::Timeout(_) | Cause::Hang(_)) | None => self.message(),
         };
         last_words(stderr).map_or_else(|| why.clone(), |words| format!("{why}; its last words: {words}"))
@@ -134,6 +144,11 @@ fn oom(held: u64, limit: Option<u64>) -> String {
         Some(limit) => format!("oom: {held} of {}", show_size(limit)),
         None => format!("oom: killed by the kernel, which was out of memory; the worker held {held}"),
     }
+}
+
+fn no_room(held: u64, limit: u64) -> String {
+    let (held, limit) = (show_size(held), show_size(limit));
+    format!("oom: it held {held}, more than any other worker, when the container's {limit} were nearly full")
 }
 
 fn last_words(stderr: &str) -> Option<&str> {

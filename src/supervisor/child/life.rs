@@ -252,6 +252,9 @@ impl<'a> Child<'a> {
                 Ok(Order::Finish) => self.phase = Phase::Finishing,
                 // The loop is gone: the server ends at once.
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
+                Ok(Order::MakeRoom { held, limit }) => {
+                    self.end(Cause::NoRoom { held, limit }, Duration::ZERO)
+                }
                 Err(TryRecvError::Empty) => return,
             }
         }
@@ -387,7 +390,7 @@ impl<'a> Child<'a> {
         let ending = match report {
             Report::Started(pid) => {
                 self.work.pid = pid;
-                return self.tell.say(Event::Started { pid });
+                return self.tell.say(Event::Started { pid, guard: self.process.guard_pid() });
             }
             Report::NotStarted(why) => Ending::NotStarted(why),
             Report::Ended { code, signal, .. } => Ending::of(code, signal),

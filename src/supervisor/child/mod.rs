@@ -46,6 +46,8 @@ pub(super) enum Order {
     Finish,
     /// End now; what it has is not to blame.
     Stop,
+    /// End now: it and all below it hold more than any other worker, and the container's memory is nearly full. In bytes.
+    MakeRoom { held: u64, limit: u64 },
 }
 
 /// What is to be written about tasks that a worker has answered, or left without an answer.
@@ -60,8 +62,8 @@ pub(super) enum Settlement {
 /// What a worker's thread tells.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The process runs.
-    Started { pid: u32 },
+    /// The process runs, below the guard.
+    Started { pid: u32, guard: u32 },
     /// It takes work.
     Ready,
     /// It answered the next tasks of its first chunk, after so long at work on them.
@@ -79,7 +81,7 @@ pub(super) enum Event {
 }
 
 /// The way to a worker's thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Handle {
     orders: Sender<Order>,
     wake: Arc<OwnedFd>,
