@@ -99,6 +99,30 @@ fn a_full_disk_refuses_what_is_new_and_resumes_by_itself() {
 }
 
 #[test]
+fn payload_files_that_find_no_room_leave_nothing_behind() {
+    let Some(disk) = SmallDisk::new(48) else { return };
+    let server = disk.server();
+    let large = || echo(&server, 6_000_000);
+    let first = large();
+    let done = Job::of(&server, &first.expect(202));
+    done.succeeds();
+    let refused = eventually("a refusal", || check(Box::new(large()), |answer| answer.status != 202));
+    refused.problem(503, "storage-full");
+    // One whose result found no room ends when the others have made some.
+    eventually("the end of every job", || {
+        let jobs = server.get("/v1/jobs").json()["items"].as_array().unwrap().clone();
+        for job in &jobs {
+            server.delete(job["links"]["self"].as_str().unwrap());
+        }
+        check(jobs, Vec::is_empty)
+    });
+    let files = || fs::read_dir(disk.path("data/payloads")).unwrap().count();
+    eventually("the end of the files", || check(files(), |count| *count == 0));
+    accepts_again(&server);
+    Job::of(&server, &large().expect(202)).succeeds();
+}
+
+#[test]
 fn results_that_come_in_while_the_disk_is_full_are_kept() {
     let Some(disk) = SmallDisk::new(24) else { return };
     let server = disk.server();

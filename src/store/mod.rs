@@ -31,7 +31,7 @@ pub const MAX_LOG_BYTES: u64 = 4 << 20;
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No room on the disk. Nothing was written.
+    /// No room on the disk, or no descriptor left. Nothing was written.
     #[error("the disk that holds the data directory is full")]
     Full,
     /// A write failed in a way that leaves its fate unknown, or the store has stopped since.

@@ -20,9 +20,9 @@ impl Batch {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random(seed);
         let (function, count, streamed) = match random.below(100) {
-            // More than is held in memory, so that a part of it is staged before the end of the body.
-            0 => ("echo", 300, true),
-            1..34 => ("echo", random.within(1..20), false),
+            // More than is held in memory, so that a part of it is staged before the end of the body; and large enough for files.
+            0..4 => ("echo", 300, true),
+            4..34 => ("echo", random.within(1..20), false),
             34..67 => ("sha256", random.within(1..20), false),
             _ => ("sleep", random.within(1..10), false),
         };

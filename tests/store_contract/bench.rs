@@ -26,11 +26,13 @@ pub(crate) const ENOUGH: QueueLimits = QueueLimits { tasks: 1 << 40, bytes: 1 <<
 pub(crate) enum Kind {
     Memory,
     Sqlite,
+    /// With all inputs and results in files beside the database.
+    SqliteFiles,
 }
 
 enum Backend {
     Memory(Arc<MemoryStore>),
-    Sqlite(Option<Arc<SqliteStore>>, TempDir),
+    Sqlite(Option<Arc<SqliteStore>>, TempDir, usize),
 }
 
 /// A store under test.
@@ -80,10 +82,11 @@ impl Bench {
         let clock = AtomicU64::new(1_000);
         let backend = match kind {
             Kind::Memory => Backend::Memory(Arc::new(MemoryStore::new("node"))),
-            Kind::Sqlite => Backend::Sqlite(None, TempDir::new().unwrap()),
+            Kind::Sqlite => Backend::Sqlite(None, TempDir::new().unwrap(), usize::MAX),
+            Kind::SqliteFiles => Backend::Sqlite(None, TempDir::new().unwrap(), 1),
         };
         let mut bench = Self { backend, clock };
-        if kind == Kind::Sqlite {
+        if kind != Kind::Memory {
             bench.restart();
         }
         bench
@@ -92,7 +95,7 @@ impl Bench {
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match &self.backend {
             Backend::Memory(store) => store.clone(),
-            Backend::Sqlite(store, _) => store.clone().unwrap(),
+            Backend::Sqlite(store, ..) => store.clone().unwrap(),
         }
     }
 
@@ -101,9 +104,10 @@ impl Bench {
         let now = self.now();
         match &mut self.backend {
             Backend::Memory(store) => store.restart(now),
-            Backend::Sqlite(store, dir) => {
+            Backend::Sqlite(store, dir, large_bytes) => {
                 *store = None;
-                *store = Some(Arc::new(SqliteStore::open(dir.path(), "node", now).unwrap()));
+                let next = SqliteStore::open_with(dir.path(), "node", now, *large_bytes).unwrap();
+                *store = Some(Arc::new(next));
             }
         }
     }

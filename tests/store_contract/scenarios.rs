@@ -714,6 +714,9 @@ macro_rules! contract {
         mod memory {
             $(#[tokio::test] async fn $scenario() { super::$scenario(super::Bench::new(super::Kind::Memory)).await })*
         }
+        mod sqlite_files {
+            $(#[tokio::test] async fn $scenario() { super::$scenario(super::Bench::new(super::Kind::SqliteFiles)).await })*
+        }
         mod sqlite {
             $(#[tokio::test] async fn $scenario() { super::$scenario(super::Bench::new(super::Kind::Sqlite)).await })*
         }

@@ -1,12 +1,14 @@
 //! A node's start, cancels, and the removal of what is no longer wanted.
 
-use rusqlite::types::Null;
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 
+use super::payloads::{self, Kept, Kind, Payloads};
 use super::rows::Progress;
 use super::writer::Writer;
 use super::{callbacks, read, rows};
-use crate::model::segment::ResultBody;
+use crate::model::segment::{ResultBody, Used};
 use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
 use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retention, Retried};
 
@@ -156,8 +158,12 @@ impl Writer {
         let freed =
             self.conn.prepare_cached(sql)?.query_row(values, |row| row.get::<_, i64>(0)).optional()?;
         if let Some(freed) = freed {
-            let sql = "DELETE FROM results WHERE job = ?1 AND first_seq <= ?2";
-            self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), freed])?;
+            let sql = "DELETE FROM results WHERE job = ?1 AND first_seq <= ?2 RETURNING file";
+            let mut delete = self.conn.prepare_cached(sql)?;
+            let files =
+                delete.query_map(params![id.as_bytes(), freed], |row| row.get::<_, Option<i64>>(0))?;
+            let files: BTreeSet<i64> = files.filter_map(Result::transpose).collect::<Result<_>>()?;
+            self.payloads.forget_emptied(&self.conn, &files)?;
             let sql = "UPDATE jobs SET freed_through = max(freed_through, ?2) WHERE id = ?1";
             self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), freed])?;
             self.garbage = true;
@@ -201,12 +207,11 @@ impl Writer {
         if !progress.state.is_final() {
             return Ok(Retried::NotEnded(progress.state));
         }
-        let failed = self.failed_segments(id)?;
-        for segment in &failed {
-            self.requeue_failures(id, segment)?;
+        let mut count = 0;
+        for seq in self.failed_seqs(id)? {
+            count += self.requeue_failures(id, seq)?;
         }
         self.queued_at_most = None;
-        let count: usize = failed.iter().map(|segment| segment.failures().len()).sum();
         let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
         if count > 0 {
             self.count_ended(-1);
@@ -218,16 +223,20 @@ impl Writer {
         Ok(job.map_or(Retried::Unknown, |job| Retried::Yes(Box::new(job), count as u64)))
     }
 
-    fn failed_segments(&self, id: JobId) -> Result<Vec<ResultSegment>> {
-        let segment = read::SEGMENT;
-        let sql = format!("SELECT {segment} FROM results WHERE job = ?1 AND failed > 0 AND superseded = 0");
-        self.conn.prepare_cached(&sql)?.query_map([id.as_bytes()], read::read_segment)?.collect()
+    /// The segments with failures, by their first seqs.
+    fn failed_seqs(&self, id: JobId) -> Result<Vec<i64>> {
+        let sql = "SELECT first_seq FROM results WHERE job = ?1 AND failed > 0 AND superseded = 0";
+        self.conn.prepare_cached(sql)?.query_map([id.as_bytes()], |row| row.get(0))?.collect()
     }
 
-    /// Splits a segment so that its failures stand alone, which are then superseded, and queues their tasks.
-    fn requeue_failures(&self, id: JobId, segment: &ResultSegment) -> Result<()> {
-        let delete = "DELETE FROM results WHERE job = ?1 AND first_seq = ?2";
-        self.conn.prepare_cached(delete)?.execute(params![id.as_bytes(), segment.first_seq as i64])?;
+    /// Splits a segment so that its failures stand alone, which are then superseded, and queues their tasks; gives how
+    /// many.
+    fn requeue_failures(&mut self, id: JobId, seq: i64) -> Result<usize> {
+        let delete =
+            format!("DELETE FROM results WHERE job = ?1 AND first_seq = ?2 RETURNING {}", read::SEGMENT);
+        let values = params![id.as_bytes(), seq];
+        let segment = self.conn.prepare_cached(&delete)?.query_row(values, read::read_segment)?;
+        let segment = segment.filled(&self.payloads.dir).map_err(payloads::failed)?;
         let retry = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, ?4, ?5)";
         let runs = runs_of(&segment.failures());
         let mut next = 0;
@@ -239,59 +248,47 @@ impl Writer {
             self.conn.prepare_cached(retry)?.execute(values)?;
             next = first + count;
         }
-        self.insert_segment(id, &segment.part(next, segment.count - next), false)
+        self.insert_segment(id, &segment.part(next, segment.count - next), false)?;
+        Ok(segment.failures().len())
     }
 
-    fn insert_segment(&self, id: JobId, segment: &ResultSegment, superseded: bool) -> Result<()> {
+    fn insert_segment(&mut self, id: JobId, segment: &ResultSegment, superseded: bool) -> Result<()> {
         let ResultSegment { first_seq, first_index, count, attempt, body } = segment;
         if *count == 0 {
             return Ok(());
         }
-        let failed = segment.failures().len() as i64;
-        let (job, seq, index, count) = (id.as_bytes(), *first_seq as i64, *first_index as i64, *count as i64);
-        let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed,
-                   superseded, busy_ns, cpu_ns, started_at, ended_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-        let mut insert = self.conn.prepare_cached(sql)?;
-        match body {
-            ResultBody::Ran { worker, pid, outcomes, lines, used } => insert.execute(params![
-                job,
-                seq,
-                index,
-                count,
-                attempt,
-                worker,
-                pid,
-                outcomes.as_bytes(),
-                &lines[..],
-                failed,
-                superseded,
-                used.busy_ns as i64,
-                used.cpu_ns as i64,
-                used.span.map(|span| span.start.0),
-                used.span.map(|span| span.end.0)
-            ])?,
-            ResultBody::NotRun { error } => insert.execute(params![
-                job,
-                seq,
-                index,
-                count,
-                attempt,
-                Null,
-                Null,
-                Null,
-                &error[..],
-                failed,
-                superseded,
-                0,
-                0,
-                Null,
-                Null
-            ])?,
-            ResultBody::Cancelled => insert.execute(params![
-                job, seq, index, count, attempt, Null, Null, Null, Null, failed, superseded, 0, 0, Null, Null
-            ])?,
+        let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, failed, superseded, worker, pid,
+                   outcomes, busy_ns, cpu_ns, started_at, ended_at, lines, file, file_at, file_size)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+        let (worker, pid, outcomes, used, lines) = match body {
+            ResultBody::Ran { worker, pid, outcomes, lines, used } => {
+                (Some(worker), Some(pid), Some(outcomes.as_bytes()), *used, Some(lines))
+            }
+            ResultBody::NotRun { error } => (None, None, None, Used::default(), Some(error)),
+            ResultBody::Cancelled => (None, None, None, Used::default(), None),
         };
+        let mut keep = |lines| self.payloads.keep(&self.conn, id, Kind::Results, lines);
+        let kept = lines.map_or(Ok(Kept::default()), |lines| keep(&lines[..]))?;
+        self.conn.prepare_cached(sql)?.execute(params![
+            id.as_bytes(),
+            *first_seq as i64,
+            *first_index as i64,
+            *count as i64,
+            attempt,
+            segment.failures().len() as i64,
+            superseded,
+            worker,
+            pid,
+            outcomes,
+            used.busy_ns as i64,
+            used.cpu_ns as i64,
+            used.span.map(|span| span.start.0),
+            used.span.map(|span| span.end.0),
+            kept.lines,
+            kept.file,
+            kept.at,
+            kept.size,
+        ])?;
         Ok(())
     }
 
@@ -373,13 +370,13 @@ fn runs_of(numbers: &[u64]) -> Vec<(u64, u64)> {
 }
 
 /// Removes some rows of deleted jobs and gives their pages back; whether there may be more.
-pub(super) fn collect_garbage(conn: &Connection) -> Result<bool> {
+pub(super) fn collect_garbage(conn: &Connection, payloads: &mut Payloads) -> Result<bool> {
     let mut left = GARBAGE_ROWS;
     while left > 0 {
         let sql = "SELECT id FROM jobs WHERE state = 'deleted' LIMIT 1";
         let job = conn.prepare_cached(sql)?.query_row([], |row| rows::job_id(row, 0)).optional()?;
         match job {
-            Some(job) => left = left.saturating_sub(remove(conn, job, left)?),
+            Some(job) => left = left.saturating_sub(remove(conn, payloads, job, left)?),
             None if left == GARBAGE_ROWS => return give_back(conn),
             None => break,
         }
@@ -388,7 +385,7 @@ pub(super) fn collect_garbage(conn: &Connection) -> Result<bool> {
 }
 
 /// Removes a deleted job, or so many of its rows; gives how many that were, the job itself counted as one.
-fn remove(conn: &Connection, job: JobId, most: usize) -> Result<usize> {
+fn remove(conn: &Connection, payloads: &mut Payloads, job: JobId, most: usize) -> Result<usize> {
     let mut removed = 0;
     for table in ["inputs", "results"] {
         let some = format!("SELECT rowid FROM {table} WHERE job = ?1 LIMIT ?2");
@@ -398,6 +395,7 @@ fn remove(conn: &Connection, job: JobId, most: usize) -> Result<usize> {
             return Ok(removed);
         }
     }
+    payloads.forget(conn, job)?;
     for table in ["job_workers", "retries", "logs"] {
         conn.prepare_cached(&format!("DELETE FROM {table} WHERE job = ?1"))?.execute([job.as_bytes()])?;
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Result, params};
 
+use super::payloads::Kind;
 use super::rows::{self, Progress};
 use super::writer::Writer;
 use crate::model::{Histogram, JobId, JobState, LeaseId, OnError, Timestamp};
@@ -134,10 +135,12 @@ impl Writer {
         self.save(done.job, progress, now)
     }
 
-    fn insert_results(&self, done: &Completion, progress: &Progress) -> Result<()> {
+    fn insert_results(&mut self, done: &Completion, progress: &Progress) -> Result<()> {
         let sql = "INSERT INTO results
-                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, lines, failed, busy_ns, cpu_ns,
-                   started_at, ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                   (job, first_seq, first_index, count, attempt, worker, pid, outcomes, failed, busy_ns, cpu_ns,
+                   started_at, ended_at, lines, file, file_at, file_size)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+        let kept = self.payloads.keep(&self.conn, done.job, Kind::Results, &done.lines)?;
         self.conn.prepare_cached(sql)?.execute(params![
             done.job.as_bytes(),
             progress.next_seq as i64,
@@ -147,12 +150,15 @@ impl Writer {
             done.worker,
             done.pid,
             done.outcomes.as_bytes(),
-            &done.lines[..],
             done.outcomes.failed(),
             done.busy_ns as i64,
             done.cpu_ns as i64,
             done.span.start.0,
             done.span.end.0,
+            kept.lines,
+            kept.file,
+            kept.at,
+            kept.size,
         ])?;
         Ok(())
     }
@@ -240,6 +246,7 @@ impl Writer {
             self.count_ended(1);
             self.hurry = true;
             self.to_be_told += u32::from(progress.callback_url.is_some());
+            self.payloads.no_more(job, Kind::Results);
         }
         rows::save(&self.conn, job, &progress, ended.then_some(now))?;
         self.changed.insert(job);

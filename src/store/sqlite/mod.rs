@@ -8,6 +8,7 @@ mod control;
 mod costs;
 mod files;
 mod lease;
+mod payloads;
 mod read;
 mod rows;
 mod space;
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
+use payloads::{PayloadDir, Payloads};
 use space::Space;
 use writer::{Urgency, Writer, WriterHandle};
 
@@ -42,6 +44,8 @@ mod migrations {
 pub const FILE_NAME: &str = "gristmill.sqlite";
 /// Earlier versions may corrupt a WAL that is reset while another connection commits.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
+/// Lines of a segment of at least so many bytes go to a file ([0005](../../../docs/decisions/0005-large-segments-go-to-files.md)).
+const LARGE_BYTES: usize = 64 << 10;
 const READERS: usize = 4;
 const PAGE_BYTES: u64 = 4096;
 
@@ -69,6 +73,19 @@ pub enum OpenError {
     /// A page of it is damaged.
     #[error("{0} is damaged: {1}; nothing of it was changed")]
     Corrupt(PathBuf, String),
+    /// A file beside it is lost, or shorter than the database says.
+    #[error("{path} has {there} of {size} bytes: it is lost or damaged; nothing was changed", path = path.display())]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        there: u64,
+        /// How many bytes the database names.
+        size: u64,
+    },
+    /// The files beside it cannot be looked at.
+    #[error("{0}: {1}")]
+    File(PathBuf, #[source] std::io::Error),
     /// The SQLite linked in is too old.
     #[error("SQLite {0} may corrupt its log; 3.51.3 or later is needed")]
     TooOld(&'static str),
@@ -80,6 +97,7 @@ pub struct SqliteStore {
     epoch: Epoch,
     writer: WriterHandle,
     readers: Arc<Readers>,
+    payload_dir: PayloadDir,
     watches: Watches,
 }
 
@@ -87,6 +105,11 @@ impl SqliteStore {
     /// Opens or makes the database in `dir`, brings its schema up to date, and begins a new epoch: what an earlier
     /// start had leased goes back to the queue. `node` names this node in what its workers did.
     pub fn open(dir: &Path, node: &str, now: Timestamp) -> Result<Self, OpenError> {
+        Self::open_with(dir, node, now, LARGE_BYTES)
+    }
+
+    /// As [`Self::open`], with segments of at least `large_bytes` in files beside the database.
+    pub fn open_with(dir: &Path, node: &str, now: Timestamp, large_bytes: usize) -> Result<Self, OpenError> {
         if rusqlite::version_number() < MIN_SQLITE_VERSION {
             return Err(OpenError::TooOld(rusqlite::version()));
         }
@@ -99,12 +122,14 @@ impl SqliteStore {
         prepare(&conn, Space::reserve_bytes(dir)).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
         let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
+        let payloads = Payloads::open(dir, &conn, large_bytes, Space::reserve_bytes(dir))?;
         files::mark(dir);
         let readers =
             (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
         let watches = Watches::default();
-        let writer = Writer::new(conn, epoch, node.to_owned(), watches.clone(), Space::new(dir)).start();
-        Ok(Self { epoch, writer, readers: Arc::new(Readers::new(readers)), watches })
+        let (payload_dir, space) = (payloads.dir.clone(), Space::new(dir));
+        let writer = Writer::new((conn, payloads), epoch, node.to_owned(), watches.clone(), space).start();
+        Ok(Self { epoch, writer, readers: Arc::new(Readers::new(readers)), payload_dir, watches })
     }
 
     /// Becomes `Some` with the reason when the store has stopped after a failed write; the server must end then.
@@ -245,7 +270,7 @@ impl Store for SqliteStore {
         after: u64,
         limit: u64,
     ) -> StoreResult<Vec<ResultSegment>> {
-        self.look_up(move |conn| read::results(conn, id, order, after, limit)).await
+        self.look_up(|conn| read::results(conn, &self.payload_dir, id, order, after, limit)).await
     }
 
     fn watch(&self, id: JobId) -> JobWatch {

@@ -1,9 +1,12 @@
 //! What readers ask: jobs, results, and what is there to run.
 
+use std::io;
+
 use bytes::Bytes;
 use rusqlite::types::{ToSql, Value};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params, params_from_iter};
 
+use super::payloads::{self, Lines, PayloadDir};
 use super::rows;
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used};
@@ -112,11 +115,31 @@ fn workers(conn: &Connection, id: JobId) -> Result<Vec<WorkerShare>> {
 
 pub(super) fn results(
     conn: &Connection,
+    dir: &PayloadDir,
     id: JobId,
     order: Order,
     after: u64,
     limit: u64,
 ) -> Result<Vec<ResultSegment>> {
+    let look = || -> Result<io::Result<Vec<ResultSegment>>> {
+        let found = find_results(conn, id, order, after, limit)?;
+        Ok(found.into_iter().map(|segment| segment.filled(dir)).collect())
+    };
+    match look()? {
+        // They have been freed since the rows were read; now these are gone as well.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => look()?,
+        outcome => outcome,
+    }
+    .map_err(payloads::failed)
+}
+
+fn find_results(
+    conn: &Connection,
+    id: JobId,
+    order: Order,
+    after: u64,
+    limit: u64,
+) -> Result<Vec<FoundSegment>> {
     // The column that the order runs by, and the value in it of the first result wanted.
     let (column, condition, from) = match order {
         Order::Completion => ("first_seq", "", after.saturating_add(1)),
@@ -132,7 +155,8 @@ pub(super) fn results(
     let mut found = select.query(params![id.as_bytes(), i64::try_from(from).unwrap_or(i64::MAX)])?;
     let (mut segments, mut next, mut bytes) = (Vec::new(), from, 0);
     while let Some(row) = found.next()? {
-        let segment = read_segment(row)?;
+        let found = read_segment(row)?;
+        let segment = &found.segment;
         let first = if order == Order::Completion { segment.first_seq } else { segment.first_index };
         if first > next {
             break;
@@ -141,11 +165,9 @@ pub(super) fn results(
         if end <= from {
             continue;
         }
-        if let ResultBody::Ran { lines, .. } = &segment.body {
-            bytes += lines.len();
-        }
+        bytes += found.lines.as_ref().map_or(0, Lines::size);
         next = end;
-        segments.push(segment);
+        segments.push(found);
         if next - from >= limit || bytes >= PAGE_BYTES {
             break;
         }
@@ -154,27 +176,51 @@ pub(super) fn results(
 }
 
 /// The columns of a result segment, as [`read_segment`] wants them.
-pub(super) const SEGMENT: &str = "first_seq, first_index, count, attempt, worker, pid, outcomes, lines, busy_ns, cpu_ns, started_at, ended_at";
+pub(super) const SEGMENT: &str =
+    "first_seq, first_index, count, attempt, worker, pid, outcomes, busy_ns, cpu_ns, lines, file,
+    file_at, file_size, started_at, ended_at";
 
-pub(super) fn read_segment(row: &Row<'_>) -> Result<ResultSegment> {
-    let lines = row.get::<_, Option<Vec<u8>>>(7)?.map(Bytes::from);
-    let body = match (row.get::<_, Option<String>>(4)?, lines) {
-        (Some(worker), lines) => ResultBody::Ran {
+/// A result segment whose lines may still be in a file.
+pub(super) struct FoundSegment {
+    segment: ResultSegment,
+    lines: Option<Lines>,
+}
+
+impl FoundSegment {
+    /// The segment with its lines.
+    pub(super) fn filled(self, dir: &PayloadDir) -> io::Result<ResultSegment> {
+        let (mut segment, found) = (self.segment, self.lines);
+        let found = found.map(|lines| dir.lines(lines)).transpose()?;
+        match (&mut segment.body, found) {
+            (ResultBody::Ran { lines, .. } | ResultBody::NotRun { error: lines }, Some(found)) => {
+                *lines = found
+            }
+            (ResultBody::Ran { .. } | ResultBody::NotRun { .. } | ResultBody::Cancelled, _) => {}
+        }
+        Ok(segment)
+    }
+}
+
+pub(super) fn read_segment(row: &Row<'_>) -> Result<FoundSegment> {
+    let lines = Lines::read(row, 9)?;
+    let body = match (row.get::<_, Option<String>>(4)?, &lines) {
+        (Some(worker), _) => ResultBody::Ran {
             worker,
             pid: row.get(5)?,
             outcomes: Outcomes::from_bytes(row.get(6)?),
-            lines: lines.unwrap_or_default(),
+            lines: Bytes::new(),
             used: Used {
-                span: rows::span(row, 10)?,
-                busy_ns: rows::u64(row, 8)?,
-                cpu_ns: rows::u64(row, 9)?,
+                span: rows::span(row, 13)?,
+                busy_ns: rows::u64(row, 7)?,
+                cpu_ns: rows::u64(row, 8)?,
             },
         },
-        (None, Some(error)) => ResultBody::NotRun { error },
+        (None, Some(_)) => ResultBody::NotRun { error: Bytes::new() },
         (None, None) => ResultBody::Cancelled,
     };
     let (first_seq, first_index, count) = (rows::u64(row, 0)?, rows::u64(row, 1)?, rows::u64(row, 2)?);
-    Ok(ResultSegment { first_seq, first_index, count, attempt: row.get(3)?, body })
+    let segment = ResultSegment { first_seq, first_index, count, attempt: row.get(3)?, body };
+    Ok(FoundSegment { segment, lines })
 }
 
 pub(super) fn freed_through(conn: &Connection, id: JobId) -> Result<u64> {

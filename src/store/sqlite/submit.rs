@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Result, params};
 
+use super::payloads::{self, Kind, Lines};
 use super::writer::{Writer, full};
 use super::{callbacks, read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
@@ -15,7 +16,7 @@ impl Writer {
         let sql = "INSERT INTO jobs (id, function, labels, options, priority, state, total, created_at)
                    VALUES (?1, '', '{}', '{}', 0, 'staging', 0, 0) ON CONFLICT DO NOTHING";
         self.conn.prepare_cached(sql)?.execute([job.as_bytes()])?;
-        self.insert_inputs(job, segments)
+        self.insert_inputs(job, job, segments)
     }
 
     pub(super) fn unstage(&mut self, job: JobId) -> Result<()> {
@@ -37,11 +38,14 @@ impl Writer {
             }
             self.keep_key(key, job.id, now)?;
         }
-        self.insert_inputs(job.id, &segments)?;
         let input_bytes = self.check_inputs(job.id, job.total, &segments)?;
         if let Some(queued) = self.queue_is_full(job.limits, job.total, input_bytes)? {
             self.refuse(job.id, job.key.as_ref())?;
             return Ok(Submitted::QueueFull(queued));
+        }
+        self.insert_inputs(job.id, job.id, &segments)?;
+        if !job.intake.is_open() {
+            self.payloads.no_more(job.id, Kind::Inputs);
         }
         segments.into_iter().for_each(|segment| self.segments.put(job.id, segment));
         let tally = Tally { total: job.total, ..Tally::default() };
@@ -125,13 +129,14 @@ impl Writer {
         }
         let is_open =
             progress.is_open && !progress.state.is_final() && progress.state != JobState::Cancelling;
-        self.insert_inputs(more.staged, segments)?;
         let bytes = self.check_inputs(more.staged, more.total, segments)?;
         let queued = self.queue_is_full(more.limits, more.total, bytes)?;
         if !is_open || queued.is_some() {
             self.refuse(more.staged, more.key.as_ref())?;
             return Ok(queued.filter(|_| is_open).map_or(Appended::Closed, Appended::QueueFull));
         }
+        self.insert_inputs(more.staged, more.job, segments)?;
+        self.payloads.hand_over(&self.conn, more.staged, more.job)?;
         let (job, staged, total) = (more.job.as_bytes(), more.staged.as_bytes(), more.total as i64);
         let sql = "UPDATE inputs SET job = ?1, first = first + ?3 WHERE job = ?2";
         self.conn.prepare_cached(sql)?.execute(params![job, staged, progress.total as i64])?;
@@ -167,17 +172,19 @@ impl Writer {
         Ok(Some(read::job(&self.conn, id)?.map_or(Submitted::Gone(id), Submitted::Same)))
     }
 
-    /// Sees that all inputs are there, these last ones and those staged before them. What was staged was answered before it was durable. If the disk was full since, some of it is missing.
-    /// Gives the size of all.
+    /// Sees that all inputs are there: those that were staged, and these last ones. What was staged was answered before
+    /// it was durable; if the disk was full since, some of it is missing. Gives the size of all, in bytes.
     fn check_inputs(&self, job: JobId, total: u64, last: &[InputSegment]) -> Result<u64> {
-        if last.iter().map(|segment| u64::from(segment.count)).sum::<u64>() == total {
-            return Ok(last.iter().map(|segment| segment.lines.len() as u64).sum());
+        let last_count: u64 = last.iter().map(|segment| u64::from(segment.count)).sum();
+        let last_bytes: u64 = last.iter().map(|segment| segment.lines.len() as u64).sum();
+        if last_count == total {
+            return Ok(last_bytes);
         }
-        let sql =
-            "SELECT coalesce(sum(count), 0), coalesce(sum(length(lines)), 0) FROM inputs WHERE job = ?1";
+        let sql = "SELECT coalesce(sum(count), 0), coalesce(sum(length(lines) + coalesce(file_size, 0)), 0)
+                   FROM inputs WHERE job = ?1";
         let read = |row: &rusqlite::Row<'_>| Ok((rows::u64(row, 0)?, rows::u64(row, 1)?));
-        let (there, bytes) = self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], read)?;
-        if there == total { Ok(bytes) } else { Err(full()) }
+        let (staged, staged_bytes) = self.conn.prepare_cached(sql)?.query_row([job.as_bytes()], read)?;
+        if staged + last_count == total { Ok(staged_bytes + last_bytes) } else { Err(full()) }
     }
 
     /// How much is queued, if it is too much with these as well. It is added up only when it may be too much: what
@@ -220,16 +227,15 @@ impl Writer {
         Ok(())
     }
 
-    fn insert_inputs(&self, job: JobId, segments: &[InputSegment]) -> Result<()> {
-        let sql = "INSERT INTO inputs (job, first, count, lines) VALUES (?1, ?2, ?3, ?4)";
+    /// Keeps inputs of `job`; large ones in files of `owner`.
+    fn insert_inputs(&mut self, job: JobId, owner: JobId, segments: &[InputSegment]) -> Result<()> {
+        let sql = "INSERT INTO inputs (job, first, count, lines, file, file_at, file_size)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let mut insert = self.conn.prepare_cached(sql)?;
-        for segment in segments {
-            insert.execute(params![
-                job.as_bytes(),
-                segment.first as i64,
-                segment.count,
-                &segment.lines[..]
-            ])?;
+        for InputSegment { first, count, lines } in segments {
+            let kept = self.payloads.keep(&self.conn, owner, Kind::Inputs, lines)?;
+            let (job, first) = (job.as_bytes(), *first as i64);
+            insert.execute(params![job, first, count, kept.lines, kept.file, kept.at, kept.size])?;
         }
         Ok(())
     }
@@ -237,15 +243,17 @@ impl Writer {
     /// The segment that holds the input of task `index`.
     pub(super) fn segment(&mut self, job: JobId, index: u64) -> Result<Option<&CachedSegment>> {
         if !self.segments.has(job, index) {
-            let sql = "SELECT first, count, lines FROM inputs WHERE job = ?1 AND first <= ?2
-                       ORDER BY first DESC LIMIT 1";
-            let mut select = self.conn.prepare_cached(sql)?;
+            let columns = Lines::COLUMNS;
+            let sql = format!(
+                "SELECT first, count, {columns} FROM inputs WHERE job = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1"
+            );
+            let mut select = self.conn.prepare_cached(&sql)?;
             let row = select.query_row(params![job.as_bytes(), index as i64], |row| {
-                let lines = Bytes::from(row.get::<_, Vec<u8>>(2)?);
-                Ok(InputSegment { first: rows::u64(row, 0)?, count: row.get(1)?, lines })
+                Ok((rows::u64(row, 0)?, row.get(1)?, Lines::read(row, 2)?))
             });
-            let Some(segment) = row.optional()? else { return Ok(None) };
-            self.segments.put(job, segment);
+            let Some((first, count, Some(lines))) = row.optional()? else { return Ok(None) };
+            let lines = self.payloads.dir.lines(lines).map_err(payloads::failed)?;
+            self.segments.put(job, InputSegment { first, count, lines });
         }
         Ok(self.segments.get(job, index))
     }

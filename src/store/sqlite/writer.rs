@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
+use super::payloads::{Payloads, is_out_of_descriptors};
 use super::space::Space;
 use super::submit::SegmentCache;
 use crate::model::{Epoch, JobId};
@@ -63,6 +64,7 @@ pub(super) struct Writer {
     pub(super) epoch: Epoch,
     pub(super) node: String,
     pub(super) segments: SegmentCache,
+    pub(super) payloads: Payloads,
     /// Jobs to wake the watchers of after the commit.
     pub(super) changed: BTreeSet<JobId>,
     /// Whether rows of deleted jobs are still to be removed.
@@ -93,7 +95,13 @@ pub(super) struct WriterHandle {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, epoch: Epoch, node: String, watches: Watches, space: Space) -> Self {
+    pub(super) fn new(
+        (conn, payloads): (Connection, Payloads),
+        epoch: Epoch,
+        node: String,
+        watches: Watches,
+        space: Space,
+    ) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
         let (garbage, queued_at_most, ended, is_first, hurry) = (true, None, None, false, false);
         Self {
@@ -101,6 +109,7 @@ impl Writer {
             epoch,
             node,
             segments,
+            payloads,
             changed,
             garbage,
             last_lease,
@@ -134,6 +143,7 @@ impl Writer {
             return Err(StoreError::Full);
         }
         let is_first = std::mem::take(&mut self.is_first);
+        let forgotten = self.payloads.forgotten();
         let [begin, end, undo] = if is_first { UNDONE_WHOLE } else { UNDONE_ALONE };
         let each = |conn: &Connection, sql: &[&str]| {
             sql.iter().try_for_each(|sql| conn.prepare_cached(sql)?.execute([]).map(drop))
@@ -142,11 +152,16 @@ impl Writer {
         let outcome = outcome.and_then(|answer| each(&self.conn, end).map(|()| answer));
         outcome.map_err(|error| {
             self.ended = None;
+            self.payloads.request_undone(forgotten);
             if !self.conn.is_autocommit() {
                 self.is_first = each(&self.conn, undo).is_ok() && is_first;
             }
             if is_full(&error) {
                 self.space.ran_out();
+                return StoreError::Full;
+            }
+            if is_out_of_descriptors(&error) {
+                tracing::warn!(%error, "there is no descriptor left; this is tried again");
                 return StoreError::Full;
             }
             tracing::error!(%error, "a write to the store failed");
@@ -284,11 +299,14 @@ impl Loop {
         outcome
     }
 
-    fn commit(&self) -> rusqlite::Result<()> {
+    fn commit(&mut self) -> rusqlite::Result<()> {
         if self.writer.conn.is_autocommit() {
             return Err(full());
         }
-        self.writer.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
+        self.writer.payloads.sync()?;
+        self.writer.conn.prepare_cached("COMMIT")?.execute([])?;
+        self.writer.payloads.committed();
+        Ok(())
     }
 
     /// The disk is full, which is known before anything of the transaction counts: all of it is undone.
@@ -297,6 +315,7 @@ impl Loop {
             self.writer.conn.execute_batch("ROLLBACK")?;
         }
         self.writer.segments = SegmentCache::default();
+        self.writer.payloads.undone();
         self.writer.queued_at_most = None;
         self.writer.ended = None;
         self.writer.space.ran_out();
@@ -339,9 +358,12 @@ impl Loop {
         self.garbage_due = Instant::now() + pause;
         // One that began by reading could not wait for a reader that holds the lock for a moment, as one does that finds
         // the log's index half written.
-        let transaction = Transaction::new_unchecked(&self.writer.conn, TransactionBehavior::Immediate)?;
-        let outcome = super::control::collect_garbage(&transaction).and_then(|more| {
+        let Writer { conn, payloads, .. } = &mut self.writer;
+        let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        let outcome = super::control::collect_garbage(&transaction, payloads).and_then(|more| {
             transaction.commit()?;
+            payloads.committed();
+            payloads.remove_strays(conn)?;
             Ok(more)
         });
         match outcome {
