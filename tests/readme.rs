@@ -18,7 +18,9 @@ fn sessions() -> Vec<String> {
 
 fn pasted(server: &Server, session: &str) -> String {
     let script = session.replace("localhost:8080", &server.socket_address());
-    let script = script.replace("target/release/gristmill", env!("CARGO_BIN_EXE_gristmill"));
+    let binary = env!("CARGO_BIN_EXE_gristmill");
+    let script = script.replace("target/release/gristmill", binary);
+    let script = script.replace("$PWD/target/release", binary.trim_end_matches("/gristmill"));
     let mut bash = Command::new("bash");
     bash.args(["-euo", "pipefail", "-c", &script]).env("GRISTMILL_SERVER", server.socket_address());
     let output = bash.output().unwrap();
@@ -34,7 +36,9 @@ fn said(output: &Output) -> String {
 fn the_sessions_work_as_pasted() {
     let server = Server::start();
     let sessions = sessions();
-    let [submit, poll, million, map, kill, cancel, problem] = &sessions[..] else { panic!("{sessions:#?}") };
+    let [submit, poll, million, map, kill, cancel, problem, command] = &sessions[..] else {
+        panic!("{sessions:#?}")
+    };
     // The first two share a variable, as they do in the reader's shell.
     let said = pasted(&server, &format!("{submit}\n{poll}"));
     assert!(said.contains(r#""state":"succeeded""#), "{said}");
@@ -58,6 +62,11 @@ fn the_sessions_work_as_pasted() {
 
     assert!(pasted(&server, cancel).contains(r#""state":"cancelled""#));
     assert!(pasted(&server, problem).contains(r#"did you mean \"sha256\"?"#));
+
+    let said = pasted(&server, command);
+    assert!(said.contains("state      succeeded") && said.contains(r#""ca978112ca1bbdca"#), "{said}");
+    assert_eq!(said.matches(r#"{"seq":"#).count(), 2, "{said}");
+    assert!(said.contains("million") && said.contains("4 slots"), "{said}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::serve;
+use super::streams::print_line;
 use crate::store::sqlite;
 
 /// The arguments of `backup`.
@@ -23,9 +24,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let dir = arguments.serve.read()?.data_dir;
     sqlite::backup(&dir, &arguments.file)?;
     let (file, name) = (arguments.file.display(), sqlite::FILE_NAME);
-    println!(
+    print_line(format_args!(
         "{file} is a copy of {}: to use it, start on a directory that holds it as {name}",
         dir.display()
-    );
-    Ok(())
+    ))
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::streams::print_line;
 use crate::adapter::{self, Form, Mode};
 use crate::check::{self, Finding, Outcome};
 use crate::protocol::json;
@@ -45,15 +46,16 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
     let json = arguments.json;
-    let mut findings = Vec::new();
+    let (mut findings, mut written) = (Vec::new(), Ok(()));
     let all_hold = check::run(&settings(arguments), |finding| {
-        if json {
-            println!("{}", serde_json::to_string(&finding).expect("words always serialise"));
+        if json && written.is_ok() {
+            written = print_line(serde_json::to_string(&finding).expect("words always serialise"));
         }
         findings.push(finding);
     })?;
+    written?;
     if !json {
-        println!("{}", table(&findings));
+        print_line(table(&findings))?;
     }
     let failed = findings.iter().filter(|finding| finding.outcome == Outcome::Fails).count();
     ensure!(all_hold, "{failed} of {} checks failed", findings.len());

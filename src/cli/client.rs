@@ -1,27 +1,126 @@
 //! A client of the HTTP API, as small as the command line needs.
 
-use anyhow::{Context as _, Result, bail};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
 use clap::Args;
 use reqwest::header::ACCEPT;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
+use super::show::text;
 use crate::config::TOKEN_VARIABLE;
+
+/// A server that was lost is looked for again this often …
+pub(super) const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// … for so long.
+const LOOK_FOR: Duration = Duration::from_mins(1);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which server a command talks to.
 #[derive(Args, Debug)]
 pub(super) struct ServerArgument {
-    /// The server
-    #[arg(long, value_name = "URL", env = "GRISTMILL_SERVER", default_value = "http://127.0.0.1:8080")]
+    /// The server; it is shown the token in `GRISTMILL_TOKEN`, if there is one
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GRISTMILL_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_parser = address
+    )]
     server: String,
+}
+
+/// An address as people write it: the scheme may be left out.
+fn address(text: &str) -> Result<String, String> {
+    let base = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    match Url::parse(&base) {
+        Ok(url) if url.scheme() == "http" && url.host().is_some() => {
+            Ok(base.trim_end_matches('/').to_owned())
+        }
+        Ok(url) if url.scheme() == "https" => Err(
+            "this command speaks HTTP without TLS; a tunnel (ssh -L) or a proxy on this machine adds that"
+                .into(),
+        ),
+        _ => Err("write it as http://127.0.0.1:8080".into()),
+    }
 }
 
 impl ServerArgument {
     /// A client of it, with the token of the environment if there is one.
     pub(super) fn client(&self) -> Result<Client> {
-        let base = self.server.trim_end_matches('/');
-        let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
-        Client::new(base, std::env::var(TOKEN_VARIABLE).ok())
+        Client::new(&self.server, std::env::var(TOKEN_VARIABLE).ok())
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> &str {
+        &self.server
+    }
+}
+
+/// Why there is no answer to a request, or not the one that was wanted.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum Failure {
+    /// Nobody listens there.
+    #[error("no server answers at {base} ({why}); {remedy}")]
+    Unreachable {
+        /// The address.
+        base: String,
+        /// What the system says.
+        why: String,
+        /// What would help.
+        remedy: String,
+    },
+    /// The connection ended before the answer did.
+    #[error("the connection to {base} was lost ({why})")]
+    Lost {
+        /// The address.
+        base: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The server says what is wrong.
+    #[error("{detail}{}", hint(detail))]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Something else than a gristmill server.
+    #[error(
+        "{base} answers {status}, and not as a gristmill server does; --server or GRISTMILL_SERVER names another"
+    )]
+    Foreign {
+        /// The address.
+        base: String,
+        /// The status.
+        status: u16,
+    },
+}
+
+/// What the calls that a server names are here.
+const COMMANDS: [(&str, &str); 5] = [
+    ("Authorization: Bearer", "set GRISTMILL_TOKEN"),
+    ("/cancel", "`gristmill cancel`"),
+    ("GET /v1/functions", "`gristmill functions`"),
+    ("GET /v1/jobs", "`gristmill jobs`"),
+    ("GET /v1/pool", "`gristmill pool`"),
+];
+
+fn hint(detail: &str) -> String {
+    let command = COMMANDS.iter().find(|(call, _)| detail.contains(call));
+    command.map_or_else(String::new, |(_, command)| format!(" (here: {command})"))
+}
+
+impl Failure {
+    /// Whether the same request may be answered a moment later, when the server is up again.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Refused { status, .. } | Self::Foreign { status, .. } => matches!(status, 502..=504),
+        }
     }
 }
 
@@ -36,23 +135,28 @@ pub(super) struct Client {
 impl Client {
     /// A client of the server at this address, such as `http://127.0.0.1:8080`, that shows this token.
     pub(super) fn new(base: impl Into<String>, token: Option<String>) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build()?;
         Ok(Self { base: base.into(), token, http })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
-        self.send(Method::GET, path, |request| request).await
+        self.value(self.request(Method::GET, path)).await
+    }
+
+    /// As [`Self::get`], for a minute while the server is away.
+    pub(super) async fn get_patiently(&self, path: &str) -> Result<Value> {
+        self.patiently(async || self.get(path).await).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(Method::POST, path, |request| request.json(body)).await
+        self.value(self.request(Method::POST, path).json(body)).await
     }
 
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(Method::PATCH, path, |request| request.json(body)).await
+        self.value(self.request(Method::PATCH, path).json(body)).await
     }
 
-    /// A request to be given to [`Self::sent`].
+    /// A request to be given to [`Self::sent`] or [`Self::text`].
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         self.token.iter().fold(request, RequestBuilder::bearer_auth)
@@ -60,23 +164,145 @@ impl Client {
 
     /// The answer to a request; a problem is an error.
     pub(super) async fn sent(&self, request: RequestBuilder) -> Result<Response> {
-        let response = request.send().await.with_context(|| format!("asking {}", self.base))?;
-        let status = response.status();
-        if !status.is_success() {
-            let problem: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
-            bail!("{status}: {}", problem["detail"].as_str().unwrap_or("no detail"));
+        let request = request.build().context("making the request")?;
+        let response = self.http.execute(request).await.map_err(|error| self.unanswered(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
         }
-        Ok(response)
+        Err(self.refused(response).await.into())
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Value> {
-        let request = self.request(method, path).header(ACCEPT, "application/json");
-        let body = self.sent(fill(request)).await?.bytes().await?;
-        Ok(if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? })
+    /// The whole answer as it came, asked for as JSON.
+    pub(super) async fn text(&self, request: RequestBuilder) -> Result<String> {
+        self.whole(self.sent(request.header(ACCEPT, "application/json")).await?).await
+    }
+
+    /// What is at this path, as it came; for a minute while the server is away.
+    pub(super) async fn text_patiently(&self, path: &str) -> Result<String> {
+        self.patiently(async || self.text(self.request(Method::GET, path)).await).await
+    }
+
+    /// The rest of an answer, without the end of its last line.
+    pub(super) async fn whole(&self, response: Response) -> Result<String> {
+        let mut text = response.text().await.map_err(|error| self.lost(&error))?;
+        text.truncate(text.trim_end_matches('\n').len());
+        Ok(text)
+    }
+
+    /// Asks again while the server is away, for a minute.
+    pub(super) async fn patiently<T>(&self, ask: impl AsyncFn() -> Result<T>) -> Result<T> {
+        let until = Instant::now() + LOOK_FOR;
+        loop {
+            match ask().await {
+                Err(error) if may_pass(&error) && Instant::now() < until => sleep(AGAIN_AFTER).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn value(&self, request: RequestBuilder) -> Result<Value> {
+        let response = self.sent(request.header(ACCEPT, "application/json")).await?;
+        let status = response.status().as_u16();
+        let text = self.whole(response).await?;
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        let foreign = |_| Failure::Foreign { base: self.base.clone(), status };
+        Ok(serde_json::from_str(&text).map_err(foreign)?)
+    }
+
+    fn unanswered(&self, error: &reqwest::Error) -> Failure {
+        if !error.is_connect() {
+            return self.lost(error);
+        }
+        let (base, why) = (self.base.clone(), innermost(error));
+        Failure::Unreachable { remedy: remedy(&base), base, why }
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> Failure {
+        Failure::Lost { base: self.base.clone(), why: innermost(error) }
+    }
+
+    async fn refused(&self, response: Response) -> Failure {
+        let status = response.status().as_u16();
+        let body = response.bytes().await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match (&problem["type"], problem["detail"].as_str()) {
+            (Value::String(_), Some(detail)) => {
+                // Of a server in trouble, the detail only says what to do.
+                let title = if status < 500 {
+                    String::new()
+                } else {
+                    format!("{status} {}: ", text(&problem["title"]))
+                };
+                Failure::Refused { status, detail: format!("{title}{detail}") }
+            }
+            _ => Failure::Foreign { base: self.base.clone(), status },
+        }
+    }
+}
+
+/// A name as a part of a path.
+pub(super) fn segment(name: &str) -> String {
+    let letter = |byte: u8| match byte {
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    name.bytes().map(letter).collect()
+}
+
+/// Whether what went wrong is that the server is away, for now.
+pub(super) fn may_pass(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(Failure::may_pass)
+}
+
+/// Whether a request may have had its effect, though there is no answer.
+pub(super) fn is_lost(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Lost { .. }))
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+/// How there would be a server at this address.
+fn remedy(base: &str) -> String {
+    let other = "--server or GRISTMILL_SERVER names another";
+    let place = base.trim_start_matches("http://");
+    match place.rsplit_once(':') {
+        Some(("127.0.0.1" | "localhost" | "[::1]", "8080")) => {
+            format!("`gristmill serve` starts one there, {other}")
+        }
+        Some(("127.0.0.1" | "localhost" | "[::1]", port)) if port.parse::<u16>().is_ok() => {
+            format!(
+                "`gristmill serve --listen {}` starts one there, {other}",
+                place.replace("localhost", "127.0.0.1")
+            )
+        }
+        _ => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_as_people_write_them() {
+        for text in ["localhost:8080", "http://localhost:8080/", "http://localhost:8080"] {
+            assert_eq!(address(text), Ok("http://localhost:8080".into()));
+        }
+        assert_eq!(address("proxy/gristmill/"), Ok("http://proxy/gristmill".into()));
+        assert!(address("https://example.com").unwrap_err().contains("TLS"));
+        for text in ["", ":8080", "ftp://a", "http://", "a b", "localhost:http"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_remedy_fits_the_address() {
+        assert!(remedy("http://127.0.0.1:8080").starts_with("`gristmill serve` starts"));
+        assert!(remedy("http://localhost:99").starts_with("`gristmill serve --listen 127.0.0.1:99` starts"));
+        assert!(remedy("http://example.com:99").starts_with("--server"));
     }
 }

@@ -1,16 +1,16 @@
 //! `gristmill demo`: a real batch on a server of its own, then the classic experiment: its time by number of processes.
 
-use std::io::IsTerminal as _;
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::bar::JobBar;
 use super::client::Client;
+use super::follow;
 use super::own_server::OwnServer;
+use super::show::{pids, text};
+use super::streams::print_line;
 
 /// The first 76 bytes of Bitcoin's genesis block: all of its header but the nonce.
 const GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b2\
@@ -19,7 +19,6 @@ const GENESIS: &str = "010000000000000000000000000000000000000000000000000000000
 const GENESIS_NONCE: u64 = 2_083_236_893;
 const TASKS: u64 = 240;
 const TASK_MS: f64 = 25.0;
-const POLL: Duration = Duration::from_millis(100);
 
 /// The arguments of `demo`.
 #[derive(Args, Debug)]
@@ -44,17 +43,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 async fn show(client: &Client, server: &OwnServer, tasks: u64) -> Result<()> {
     let pool = client.get("/v1/pool").await?;
     let slots = pool["slots"].as_u64().context("the pool has slots")?;
-    println!("A server of its own: {} · {slots} slots ({})", server.address(), text(&pool["slots_reason"]));
+    let (address, reason) = (server.address(), text(&pool["slots_reason"]));
+    print_line(format_args!("A server of its own: {address} · {slots} slots ({reason})"))?;
     let batch = Batch { tasks, hashes: calibrate(client).await? };
-    println!(
+    print_line(format_args!(
         "The batch: {tasks} tasks of {} proof-of-work hashes each, around the nonce of Bitcoin's genesis block.\n",
         batch.hashes
-    );
+    ))?;
     let job = batch.run(client, None).await?;
     show_found(client, &job).await?;
     show_table(client, &batch, slots).await?;
-    show_curl();
-    Ok(())
+    show_curl()
 }
 
 struct Batch {
@@ -65,7 +64,8 @@ struct Batch {
 /// How many hashes make a task of about [`TASK_MS`] on this machine.
 async fn calibrate(client: &Client) -> Result<u64> {
     let hashes = 100_000;
-    let job = finish(client, submit(client, vec![mine(0, hashes)], Some(1)).await?, |_| ()).await?;
+    let job =
+        finish(client, submit(client, vec![mine(0, hashes)], Some(1)).await?, &JobBar::hidden()).await?;
     let ms =
         job["timings"]["task_ms"]["sum"].as_f64().filter(|ms| *ms > 0.0).context("the task took no time")?;
     Ok(((hashes as f64 * TASK_MS / ms) as u64).max(1))
@@ -82,14 +82,7 @@ impl Batch {
         let first = GENESIS_NONCE.saturating_sub(self.tasks * self.hashes * 2 / 3);
         let inputs = (0..self.tasks).map(|task| mine(first + task * self.hashes, self.hashes)).collect();
         let job = submit(client, inputs, processes).await?;
-        let bar = progress_bar(self.tasks);
-        let outcome = finish(client, job, |job| {
-            bar.set_position(job["progress"]["done"].as_u64().unwrap_or(0));
-            bar.set_message(pids(&job["running"]));
-        });
-        let job = outcome.await?;
-        bar.finish_and_clear();
-        Ok(job)
+        finish(client, job, &JobBar::new()).await
     }
 }
 
@@ -102,31 +95,12 @@ async fn submit(client: &Client, inputs: Vec<Value>, processes: Option<u64>) -> 
 }
 
 /// Follows the job until it has ended.
-async fn finish(client: &Client, mut job: Value, mut watch: impl FnMut(&Value)) -> Result<Value> {
-    let path = text(&job["links"]["self"]).to_owned();
-    while !matches!(text(&job["state"]), "succeeded" | "failed" | "cancelled") {
-        job = client.get(&format!("{path}?wait={}", POLL.as_secs_f64())).await?;
-        watch(&job);
-    }
+async fn finish(client: &Client, job: Value, bar: &JobBar) -> Result<Value> {
+    let job = follow::to_the_end(client, text(&job["links"]["self"]), bar).await?;
     match text(&job["state"]) {
         "succeeded" => Ok(job),
         state => bail!("the job ended as {state}"),
     }
-}
-
-fn progress_bar(tasks: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:32} {pos}/{len} tasks · {per_sec} · {eta} left · PIDs {msg}");
-    ProgressBar::new(tasks).with_style(style.expect("the template is valid"))
-}
-
-fn pids(list: &Value) -> String {
-    let pids: Vec<String> =
-        list.as_array().into_iter().flatten().map(|item| item["pid"].to_string()).collect();
-    pids.join(" ")
 }
 
 async fn show_found(client: &Client, job: &Value) -> Result<()> {
@@ -134,22 +108,18 @@ async fn show_found(client: &Client, job: &Value) -> Result<()> {
     let found =
         page["items"].as_array().into_iter().flatten().find(|result| !result["output"]["found"].is_null());
     let wall = job["timings"]["wall_ms"].as_f64().unwrap_or(0.0) / 1e3;
-    println!("Done in {wall:.2} s by processes {}.", pids(&job["workers"]));
+    print_line(format_args!("Done in {wall:.2} s by processes {}.", pids(&job["workers"])))?;
     if let Some(found) = found {
         let Value::Object(nonce) = &found["output"]["found"] else { return Ok(()) };
-        println!(
-            "Task {} found nonce {} with hash {}.",
-            found["index"],
-            nonce["nonce"],
-            text(&nonce["hash"])
-        );
+        let (index, nonce, hash) = (&found["index"], &nonce["nonce"], text(&nonce["hash"]));
+        print_line(format_args!("Task {index} found nonce {nonce} with hash {hash}."))?;
     }
     Ok(())
 }
 
 /// The same batch with 1, 2, 4 … processes, up to twice the slots.
 async fn show_table(client: &Client, batch: &Batch, slots: u64) -> Result<()> {
-    println!("\nThe same batch by number of processes:");
+    print_line("\nThe same batch by number of processes:")?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["processes", "wall s", "speed-up", "efficiency", "CPU s", "PIDs"]);
@@ -173,27 +143,24 @@ async fn show_table(client: &Client, batch: &Batch, slots: u64) -> Result<()> {
         ]);
     }
     client.patch("/v1/pool", &json!({"slots": slots})).await?;
-    println!("{table}");
-    println!("Beyond the {slots} CPUs there is nothing to gain: the processes only take turns.");
-    Ok(())
+    print_line(table)?;
+    print_line(format_args!(
+        "Beyond the {slots} CPUs there is nothing to gain: the processes only take turns."
+    ))
 }
 
-fn show_curl() {
-    println!(
+fn show_curl() -> Result<()> {
+    print_line(
         r#"
 The same by hand: start a server that stays,
   gristmill serve
 and talk to it with curl:
-  curl --json '{{"function": "sha256", "inputs": ["a", "b", "c"]}}' localhost:8080/v1/jobs
+  curl --json '{"function": "sha256", "inputs": ["a", "b", "c"]}' localhost:8080/v1/jobs
   curl localhost:8080/v1/jobs/ID
   curl 'localhost:8080/v1/jobs/ID/results?order=input'
   curl -X POST localhost:8080/v1/jobs/ID/cancel
   curl localhost:8080/v1/pool
-  curl -X PATCH --json '{{"slots": 4}}' localhost:8080/v1/pool
-  curl -X DELETE localhost:8080/v1/workers/PID"#
-    );
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+  curl -X PATCH --json '{"slots": 4}' localhost:8080/v1/pool
+  curl -X DELETE localhost:8080/v1/workers/PID"#,
+    )
 }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::client::Client;
 use super::serve;
+use super::streams::print_line;
 
 /// A server that takes longer to answer is not healthy.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -24,11 +25,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let address = on_this_machine(arguments.serve.listen()?);
     let client = Client::new(format!("http://{address}"), None)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, client.get("/readyz")).await });
-    asked.with_context(|| format!("{address} did not answer within {} s", PATIENCE.as_secs()))??;
-    println!("ready");
-    Ok(())
+    super::block_on(async {
+        let asked = tokio::time::timeout(PATIENCE, client.get("/readyz")).await;
+        asked.with_context(|| format!("{address} did not answer within {} s", PATIENCE.as_secs()))?
+    })?;
+    print_line("ready")
 }
 
 /// A server on every address is on loopback too.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::streams::print_line;
 use crate::config::{Config, RawConfig};
 use crate::{app, telemetry};
 
@@ -36,14 +37,19 @@ fn threads() -> usize {
 /// Says what `serve` would do with these settings, and what is wrong with them.
 pub(super) fn check(arguments: &Arguments) -> Result<()> {
     let config = arguments.read()?;
-    println!("listens on {}, keeps its data in {}", config.listen, config.data_dir.display());
-    println!("{} slots ({})", config.slots, config.slots_reason);
+    print_line(format_args!(
+        "listens on {}, keeps its data in {}",
+        config.listen,
+        config.data_dir.display()
+    ))?;
+    print_line(format_args!("{} slots ({})", config.slots, config.slots_reason))?;
     config.may_listen_on(config.listen)?;
-    println!("{}", asked_for(&config));
+    print_line(asked_for(&config))?;
     config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     let mut wrong = 0;
     for (name, function) in &config.functions {
-        println!("function {name}: mode {}, {}", function.adapter.mode.as_str(), function.command.join(" "));
+        let (mode, command) = (function.adapter.mode.as_str(), function.command.join(" "));
+        print_line(format_args!("function {name}: mode {mode}, {command}"))?;
         for problem in function.problems() {
             eprintln!("in [functions.{name}]: {problem}");
             wrong += 1;

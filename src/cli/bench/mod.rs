@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
+use super::streams::{print, print_line};
 use target::Site;
 use workloads::Workload;
 
@@ -122,17 +123,16 @@ fn usual_dir() -> PathBuf {
 fn write_json(path: &Path, json: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(json)? + "\n";
     if path == Path::new("-") {
-        print!("{text}");
-        return Ok(());
+        return print(text);
     }
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Shows text on stdout, or on stderr if the JSON goes there.
-fn show(arguments: &Arguments, text: &impl std::fmt::Display) {
+fn show(arguments: &Arguments, text: &impl std::fmt::Display) -> Result<()> {
     if arguments.json.as_deref() == Some(Path::new("-")) {
         eprintln!("{text}");
-    } else {
-        println!("{text}");
+        return Ok(());
     }
+    print_line(text)
 }

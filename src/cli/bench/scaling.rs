@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
     show(
         arguments,
         &format!("{machine}\n{} tasks of {}\n\n{}", batch.tasks, batch.function, table(&points, recommended)),
-    );
+    )?;
     if let Some(path) = &arguments.svg {
         let title = format!("{} tasks of {} by the number of processes", batch.tasks, batch.function);
         fs::write(path, svg::draw(&title, &points, recommended))

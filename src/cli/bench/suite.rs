@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
         report.workloads.push(outcome.with_context(|| format!("in the workload {name}"))?);
     }
     report.compare_with_echo();
-    show(arguments, &report);
+    show(arguments, &report)?;
     arguments.json.as_deref().map_or(Ok(()), |path| write_json(path, &report))
 }
 
