@@ -68,6 +68,7 @@ fn completion(chunk: &Chunk) -> Arc<Completion> {
         attempt,
         worker,
         pid,
+        task_times: outcomes.times(),
         outcomes,
         lines,
         span: Span { start: Timestamp(0), end: Timestamp(1) },

@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("schema", &[]),
     ("units", &[]),
     ("config", &["access", "adapter", "functions", "model", "nearest", "schema", "sys", "units"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "model", "sys"]),
 ];
 const ABOVE_ALL: [&str; 4] = ["app", "cli", "main", "lib"];
 /// Clocks, randomness, the environment, async and unordered maps have no place in pure code.

@@ -22,6 +22,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Retention, Store, StoreError};
 use crate::supervisor::{self, Handle, Settings};
 use crate::sys;
+use crate::telemetry::Metrics;
 pub(crate) use functions::environment;
 use functions::{function_views, worker_commands};
 use locks::{Locks, lock_data_dir};
@@ -50,7 +51,9 @@ pub async fn serve(
     let store: Arc<dyn Store> = Arc::new(store);
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
-    let (supervisor, running) = supervisor::start(settings(&config, &locks)?, store.clone(), now);
+    let metrics = Arc::new(Metrics::default());
+    let settings = settings(&config, &locks, metrics.clone())?;
+    let (supervisor, running) = supervisor::start(settings, store.clone(), now);
     let (drain, draining) = watch::channel(false);
     let (views, functions) = watch::channel(function_views(&config).into());
     let (token_sender, tokens) = watch::channel(config.tokens.clone());
@@ -60,8 +63,9 @@ pub async fn serve(
     sweep(store.clone(), config.retention, config.retention_count);
     let browsers = config.browsers.clone().into();
     let limits = config.limits;
+    let handle = supervisor.clone();
     let edge =
-        Edge { store, supervisor: supervisor.clone(), functions, tokens, browsers, limits, now, draining };
+        Edge { store, supervisor: handle, functions, tokens, browsers, limits, metrics, now, draining };
     let connections = axum_server::Handle::new();
     let server = serve_http(listener, edge, connections.clone());
     announce(&config, address);
@@ -179,12 +183,13 @@ fn announce(config: &Config, address: SocketAddr) {
     );
 }
 
-fn settings(config: &Config, locks: &Locks) -> Result<Settings> {
+fn settings(config: &Config, locks: &Locks, metrics: Arc<Metrics>) -> Result<Settings> {
     Ok(Settings {
         node: config.node.clone(),
         slots: config.slots,
         slots_reason: config.slots_reason.clone(),
         functions: worker_commands(config),
         lock: locks.workers.try_clone()?.into(),
+        metrics,
     })
 }

@@ -248,7 +248,7 @@ pub(super) async fn resume(State(edge): State<Edge>, Named(id): Named) -> Result
     if !job.state.is_runnable() {
         return Err(not_possible(&job, "resumed"));
     }
-    edge.supervisor.submitted(RunnableJob { id: job.id, spec: job.spec.clone(), unclaimed }).await;
+    edge.supervisor.submitted(RunnableJob::new(&job, unclaimed)).await;
     Ok(Json(view(&edge, &job).await?).into_response())
 }
 
@@ -270,8 +270,7 @@ pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<
         Retried::Yes(job, 0) => Ok(Json(view(&edge, &job).await?).into_response()),
         Retried::Yes(job, count) => {
             tracing::info!(job = %job.id, tasks = count, "failed tasks are run again");
-            let spec = job.spec.clone();
-            edge.supervisor.submitted(RunnableJob { id: job.id, spec, unclaimed: count }).await;
+            edge.supervisor.submitted(RunnableJob::new(&job, count)).await;
             Ok((StatusCode::ACCEPTED, Json(view(&edge, &job).await?)).into_response())
         }
         Retried::Unknown => Err(Problem::unknown_job(&id)),

@@ -1,6 +1,6 @@
 //! The edge: HTTP in, HTTP out. A handler takes its request apart, calls one verb, and gives a view.
 //!
-//! Imports `access`, `model`, `protocol`, `store`, and the supervisor's handle and views. Deliberately absent: decisions and
+//! Imports `access`, `model`, `protocol`, `store`, the supervisor's handle and views, and `telemetry`. Deliberately absent: decisions and
 //! state of its own. Every error, whoever raises it, is an RFC 9457 problem.
 
 #![expect(unused_qualifications, reason = "what utoipa makes of annotations is qualified")]
@@ -19,6 +19,7 @@ pub mod kinds;
 mod linger;
 mod logs;
 mod map;
+mod metrics;
 mod openapi;
 mod options;
 mod pool;
@@ -49,6 +50,7 @@ use crate::model::{Limits, Timestamp};
 use crate::schema::Schema;
 use crate::store::Store;
 use crate::supervisor::Handle;
+use crate::telemetry::Metrics;
 
 /// A function as clients see it.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, ToSchema)]
@@ -128,6 +130,8 @@ pub struct Edge {
     pub browsers: Arc<Browsers>,
     /// What clients may send.
     pub limits: Limits,
+    /// Where is counted what happens.
+    pub metrics: Arc<Metrics>,
     /// The time.
     pub now: fn() -> Timestamp,
     /// Turns true when the server shuts down: no new jobs, and streams that follow it or a job end.
@@ -155,6 +159,7 @@ fn api() -> OpenApiRouter<Edge> {
         .routes(at("/v1/functions", routes!(pool::functions)))
         .routes(at("/healthz", routes!(health::alive)))
         .routes(at("/readyz", routes!(health::ready)))
+        .routes(at(metrics::PATH, routes!(metrics::page)))
         .routes(at(openapi::PATH, routes!(openapi::document)))
 }
 
@@ -174,5 +179,6 @@ pub fn router(edge: Edge) -> Router {
         .layer(middleware::from_fn_with_state(edge.clone(), browsers::check))
         .layer(middleware::from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn_with_state(edge.metrics.clone(), metrics::measure))
         .with_state(edge)
 }

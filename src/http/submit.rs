@@ -174,8 +174,7 @@ pub(super) async fn accept(
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
             if !job.state.is_final() {
-                let spec = job.spec.clone();
-                edge.supervisor.submitted(RunnableJob { id, spec, unclaimed: total }).await;
+                edge.supervisor.submitted(RunnableJob::new(job, total)).await;
             }
             tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
         }
@@ -242,8 +241,7 @@ pub(super) async fn more_inputs(
         if let Appended::Yes(job, unclaimed) = &appended
             && job.state.is_runnable()
         {
-            let (spec, unclaimed) = (job.spec.clone(), *unclaimed);
-            edge.supervisor.submitted(RunnableJob { id, spec, unclaimed }).await;
+            edge.supervisor.submitted(RunnableJob::new(job, *unclaimed)).await;
         }
         Ok((edge, appended))
     });

@@ -40,6 +40,15 @@ impl Histogram {
         histogram
     }
 
+    /// Adds one time.
+    pub fn record(&mut self, ns: u64) {
+        self.min_ns = if self.count == 0 { ns } else { self.min_ns.min(ns) };
+        self.max_ns = self.max_ns.max(ns);
+        self.count += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+        *self.buckets.entry(bucket(ns)).or_default() += 1;
+    }
+
     /// Adds all that `other` holds.
     pub fn merge(&mut self, other: &Self) {
         if other.count == 0 {
@@ -63,6 +72,12 @@ impl Histogram {
             seen >= rank
         })?;
         Some(middle(*bucket).clamp(self.min_ns, self.max_ns))
+    }
+
+    /// How many times lie below 2^`power` nanoseconds, for a `power` of 3 to 63: exactly so many, as there a bucket ends.
+    pub fn below(&self, power: u32) -> u64 {
+        let end = ((power - SUB_BITS + 1) << SUB_BITS) as u16;
+        self.buckets.range(..end).map(|(_, n)| n).sum()
     }
 
     /// The mean in nanoseconds; `None` when there is none.
@@ -172,11 +187,24 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_below_a_power_of_two_is_counted() {
+        let times = [0, 7, 8, 15, 16, 1023, 1024, 1 << 40, u64::MAX];
+        let histogram = Histogram::of(times.into_iter());
+        for power in 3..64 {
+            let below = times.iter().filter(|ns| **ns < 1 << power).count() as u64;
+            assert_eq!(histogram.below(power), below, "2^{power}");
+        }
+    }
+
+    #[test]
     fn merging_is_as_recording_all() {
         let mut left = Histogram::of([5, 900].into_iter());
         left.merge(&Histogram::of([7, 1 << 40].into_iter()));
         left.merge(&Histogram::default());
         assert_eq!(left, Histogram::of([5, 900, 7, 1 << 40].into_iter()));
+        let mut recorded = Histogram::default();
+        [7, 5, 1 << 40, 900].into_iter().for_each(|ns| recorded.record(ns));
+        assert_eq!(recorded, left);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::histogram::{put_varint, take_varint};
+use super::histogram::{Histogram, put_varint, take_varint};
 use super::{Span, Timestamp};
 
 /// The inputs of consecutive tasks.
@@ -61,6 +61,11 @@ impl Outcomes {
         let mut part = Self::default();
         self.iter().skip(first as usize).take(count as usize).for_each(|(ns, failed)| part.push(ns, failed));
         part
+    }
+
+    /// The durations.
+    pub fn times(&self) -> Histogram {
+        Histogram::of(self.iter().map(|(ns, _)| ns))
     }
 
     /// The bytes that stores keep.

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use tokio::sync::watch::Receiver;
 
 use super::callbacks::receiver_of;
+use super::counts::TaskCounts;
 use super::watch::Watches;
 use super::{
-    Appended, Callback, CallbackState, CallbackTry, ChangeWatch, Chunk, Claim, Claimed, Completion, Deleted,
-    DueCallback, DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter, LogPage,
-    MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention, Retried,
-    RunnableJob, Store, StoreResult, Submitted, TryOutcome,
+    Appended, Callback, CallbackState, CallbackTry, ChangeWatch, Chunk, Claim, Claimed, Completion, Counts,
+    Deleted, DueCallback, DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter,
+    LogPage, MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention,
+    Retried, RunnableJob, Store, StoreResult, Submitted, TryOutcome,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -37,6 +38,8 @@ struct State {
     leases: u64,
     staged: HashMap<JobId, Vec<InputSegment>>,
     jobs: BTreeMap<JobId, Entry>,
+    /// What was counted of jobs that are gone.
+    gone: BTreeMap<String, TaskCounts>,
     keys: HashMap<String, (JobId, [u8; 32])>,
 }
 
@@ -49,6 +52,26 @@ impl State {
             tasks: active().map(|entry| entry.job.tally.total - entry.job.tally.done()).sum(),
             bytes: active().map(bytes).sum(),
         }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        let Some(entry) = self.jobs.remove(&id) else { return };
+        let counts = self.gone.entry(entry.job.spec.function).or_default();
+        counts.cancelled += entry.not_run.cancelled;
+        counts.not_run += entry.not_run.not_run;
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts { tasks: self.gone.clone(), ..Counts::default() };
+        for Entry { job, not_run, .. } in self.jobs.values() {
+            *counts.jobs.entry(job.state).or_default() += 1;
+            let tasks = counts.tasks.entry(job.spec.function.clone()).or_default();
+            tasks.unfinished += job.tally.total - job.tally.done();
+            tasks.cancelled += not_run.cancelled;
+            tasks.not_run += not_run.not_run;
+        }
+        counts.tasks.retain(|_, tasks| *tasks != TaskCounts::default());
+        counts
     }
 
     fn known_key(&self, key: &IdempotencyKey) -> Option<Submitted> {
@@ -77,6 +100,8 @@ struct Entry {
     ends: u32,
     /// What became of telling its last end.
     callback: Option<Callback>,
+    /// How many of its tasks have an outcome since the start without having run.
+    not_run: TaskCounts,
 }
 
 #[derive(Debug)]
@@ -103,8 +128,8 @@ enum TaskState {
 impl MemoryStore {
     /// An empty store, in its first epoch.
     pub fn new(node: &str) -> Self {
-        let (staged, jobs, keys) = (HashMap::new(), BTreeMap::new(), HashMap::new());
-        let state = Mutex::new(State { epoch: Epoch(1), leases: 0, staged, jobs, keys });
+        let (staged, jobs, gone, keys) = (HashMap::new(), BTreeMap::new(), BTreeMap::new(), HashMap::new());
+        let state = Mutex::new(State { epoch: Epoch(1), leases: 0, staged, jobs, gone, keys });
         Self { node: node.to_owned(), state, watches: Watches::default() }
     }
 
@@ -113,7 +138,9 @@ impl MemoryStore {
         let mut state = self.lock();
         state.epoch.0 += 1;
         state.staged.clear();
+        state.gone.clear();
         for entry in state.jobs.values_mut() {
+            entry.not_run = TaskCounts::default();
             for task in &mut entry.tasks {
                 if let TaskState::Leased { attempt, .. } = task.state {
                     task.state = TaskState::Queued { attempt, alone: attempt > 1, not_before: 0 };
@@ -164,9 +191,20 @@ impl Entry {
             workers: Vec::new(),
         };
         let (results, superseded, logs) = (Vec::new(), BTreeSet::new(), Logs::default());
-        let (ends, callback) = (0, None);
-        let mut entry =
-            Self { job, is_streamed, tasks, results, superseded, freed_through: 0, logs, ends, callback };
+        let (ends, callback, not_run) = (0, None, TaskCounts::default());
+        let freed_through = 0;
+        let mut entry = Self {
+            job,
+            is_streamed,
+            tasks,
+            results,
+            superseded,
+            freed_through,
+            logs,
+            ends,
+            callback,
+            not_run,
+        };
         entry.end_if_done(now);
         entry
     }
@@ -293,6 +331,7 @@ impl Entry {
             if let TaskState::Queued { .. } = self.tasks[index].state {
                 self.tasks[index].state = TaskState::Done;
                 self.job.tally.cancelled += 1;
+                self.not_run.cancelled += 1;
                 self.push_result(index as u64, 1, 0, ResultBody::Cancelled);
             }
         }
@@ -304,6 +343,7 @@ impl Entry {
             if let TaskState::Queued { .. } = self.tasks[index].state {
                 self.tasks[index].state = TaskState::Done;
                 self.job.tally.failed += 1;
+                self.not_run.not_run += 1;
                 self.push_result(index as u64, 1, 0, ResultBody::NotRun { error: error.clone() });
             }
         }
@@ -399,6 +439,10 @@ impl Store for MemoryStore {
         self.lock().epoch
     }
 
+    fn counts(&self) -> Counts {
+        self.lock().counts()
+    }
+
     async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()> {
         self.lock().staged.entry(job).or_default().extend(segments);
         Ok(())
@@ -492,10 +536,7 @@ impl Store for MemoryStore {
         found.sort_by_key(|entry| key_of(entry));
         let behind =
             found.into_iter().filter(|e| after.is_none_or(|(priority, id)| key_of(e) > key(priority, id)));
-        let brief = |entry: &Entry| {
-            let (id, spec) = (entry.job.id, entry.job.spec.clone());
-            RunnableJob { id, spec, unclaimed: entry.unclaimed() }
-        };
+        let brief = |entry: &Entry| RunnableJob::new(&entry.job, entry.unclaimed());
         Ok(behind.take(limit as usize).map(brief).collect())
     }
 
@@ -552,7 +593,7 @@ impl Store for MemoryStore {
             Some(other) => Deleted::NotEnded(other),
         };
         if outcome == Deleted::Yes {
-            state.jobs.remove(&id);
+            state.forget(id);
         }
         drop(state);
         self.watches.wake(id);
@@ -620,7 +661,7 @@ impl Store for MemoryStore {
             .filter(|(at, (ended, _))| !kept(*at, *ended))
             .map(|(_, (_, id))| *id)
             .collect();
-        swept.iter().for_each(|id| drop(state.jobs.remove(id)));
+        swept.iter().for_each(|id| state.forget(*id));
         drop(state);
         swept.iter().for_each(|id| self.watches.wake(*id));
         Ok(swept.len() as u64)

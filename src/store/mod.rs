@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod changes;
+pub mod counts;
 pub mod memory;
 pub mod sqlite;
 pub mod watch;
@@ -19,10 +20,12 @@ use tokio::sync::watch::Receiver;
 
 pub use callbacks::{Callback, CallbackState, CallbackTry, DueCallback, DueCallbacks, TryOutcome};
 pub use changes::{ChangeWatch, Changed};
+pub use counts::Counts;
 pub use watch::JobWatch;
 
 use crate::model::{
-    Epoch, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Span, Timestamp,
+    Epoch, Histogram, InputSegment, Job, JobId, JobSpec, JobState, LeaseId, Outcomes, ResultSegment, Span,
+    Timestamp,
 };
 
 /// A job keeps so many bytes of what its tasks printed.
@@ -163,6 +166,16 @@ pub struct RunnableJob {
     pub spec: JobSpec,
     /// How many of its tasks are neither leased nor done.
     pub unclaimed: u64,
+    /// When it was accepted, if none of its tasks has started.
+    pub queued_since: Option<Timestamp>,
+}
+
+impl RunnableJob {
+    /// This job, with so many tasks that are neither leased nor done.
+    pub fn new(job: &Job, unclaimed: u64) -> Self {
+        let queued_since = (job.state == JobState::Queued).then_some(job.created_at);
+        Self { id: job.id, spec: job.spec.clone(), unclaimed, queued_since }
+    }
 }
 
 /// Asks for leases on a job's next tasks.
@@ -223,6 +236,8 @@ pub struct Completion {
     pub pid: u32,
     /// Durations and failures.
     pub outcomes: Outcomes,
+    /// Those durations.
+    pub task_times: Histogram,
     /// Outputs and errors, a line each.
     pub lines: Bytes,
     /// From the begin of the first to the end of the last; those of one process do not overlap.
@@ -362,6 +377,9 @@ pub enum Deleted {
 pub trait Store: Send + Sync + 'static {
     /// The epoch of this start.
     fn epoch(&self) -> Epoch;
+
+    /// What it has, in numbers, as of the last commit; costs nothing, however much that is.
+    fn counts(&self) -> Counts;
 
     /// Keeps inputs of a job that is not submitted yet; nobody sees them. Answers before they are durable.
     async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()>;

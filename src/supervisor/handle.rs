@@ -22,7 +22,7 @@ pub enum WorkerSelector {
 /// What is asked of the supervisor.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Submitted(RunnableJob),
+    Submitted(Box<RunnableJob>),
     Cancelled(JobId),
     Paused(JobId),
     View(oneshot::Sender<PoolView>),
@@ -52,7 +52,7 @@ impl Handle {
 
     /// There is a new job, or more to do for one; durable already. If the supervisor has ended, the next start finds it.
     pub async fn submitted(&self, job: RunnableJob) {
-        drop(self.asks.send(Ask::Submitted(job)).await);
+        drop(self.asks.send(Ask::Submitted(job.into())).await);
     }
 
     /// A job is being cancelled, as the store says: end what it runs.

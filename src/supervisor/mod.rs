@@ -1,6 +1,6 @@
 //! The shell around the pool: one loop that carries events to it and its commands to the store and the workers.
 //!
-//! Imports `model`, `protocol`, `pool`, `store`, `sys`. Deliberately absent: decisions (the pool's) and HTTP. The
+//! Imports `model`, `protocol`, `pool`, `store`, `sys`, `telemetry`. Deliberately absent: decisions (the pool's) and HTTP. The
 //! loop alone owns the pool, the workers and the payload of leased chunks; others talk to it through [`Handle`].
 
 mod child;
@@ -29,6 +29,7 @@ use crate::model::{Epoch, JobId, LeaseId, Timestamp};
 use crate::pool::{Event as PoolEvent, Pool, Rules, WorkerId};
 use crate::schema::Schema;
 use crate::store::{Chunk, Store};
+use crate::telemetry::Metrics;
 
 /// Events wait in a queue of this length; worker threads wait when it is full.
 const QUEUE: usize = 1024;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub functions: BTreeMap<String, WorkerCommand>,
     /// The lock on the data directory, held by every guard as well.
     pub lock: OwnedFd,
+    /// Where is counted what happens.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Starts the supervisor; it runs until it has drained.
@@ -103,6 +106,8 @@ struct TaskLimits {
     timeout: Option<Duration>,
     max_attempts: u32,
     retry_backoff: Duration,
+    /// When it was accepted, until its first task starts.
+    queued_since: Option<Timestamp>,
 }
 
 /// A worker as the loop knows it.

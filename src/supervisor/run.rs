@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::child::{self, Assignment, Launch, Order, Settlement};
+use super::child::{self, Assignment, Departure, Launch, Order, Settlement};
 use super::handle::Ask;
 use super::memory::Memory;
 use super::news::News;
@@ -114,7 +114,7 @@ impl Supervisor {
 
     fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Submitted(job) => self.add_jobs(vec![job], false),
+            Ask::Submitted(job) => self.add_jobs(vec![*job], false),
             Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Ask::Paused(job) => self.decide(Event::Paused(job)),
             // Whoever asked may have gone away; the same below.
@@ -159,7 +159,8 @@ impl Supervisor {
         for job in &jobs {
             let options = &job.spec.options;
             let JobOptions { timeout, max_attempts, retry_backoff, .. } = *options;
-            let limits = TaskLimits { timeout, max_attempts, retry_backoff };
+            let queued_since = job.queued_since;
+            let limits = TaskLimits { timeout, max_attempts, retry_backoff, queued_since };
             self.limits.insert(job.id, limits);
         }
         let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
@@ -168,7 +169,7 @@ impl Supervisor {
 
     /// What the pool must know of a job.
     fn brief(&self, job: RunnableJob) -> JobBrief {
-        let RunnableJob { id, spec, unclaimed } = job;
+        let RunnableJob { id, spec, unclaimed, .. } = job;
         let JobOptions { priority, processes, chunk_size, lock, .. } = spec.options;
         let rules =
             self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
@@ -184,7 +185,12 @@ impl Supervisor {
                 }
                 self.news.changed();
             }
-            child::Event::Ready => self.decide(Event::Ready(worker)),
+            child::Event::Ready => {
+                if let Some(member) = self.members.get(&worker) {
+                    self.settings.metrics.of_function(&member.function, |counts| counts.worker_starts += 1);
+                }
+                self.decide(Event::Ready(worker));
+            }
             child::Event::Printed { job, entries } => {
                 let store = self.store.clone();
                 self.pending
@@ -204,28 +210,45 @@ impl Supervisor {
                     member.progress = None;
                     self.start_failures.remove(&member.function);
                     member.busy += elapsed;
+                    let write = Write::new(settlement, &member.function);
+                    self.write(write);
                 }
-                self.write(settlement.into());
                 self.decide(Event::Answered { worker, count, elapsed });
             }
             child::Event::Returned { release } => {
                 let Release { lease, count, .. } = release;
-                self.write(Write::Release(release));
+                self.write(Write::Release(release, None));
                 self.decide(Event::Returned { worker, lease, count });
             }
-            child::Event::Gone { settlements, failed_start } => {
-                let member = self.members.remove(&worker);
-                self.memory.gone(worker);
-                let failed = failed_start.is_some();
-                if let (Some(why), Some(Member { function, .. })) = (failed_start, member) {
-                    tracing::warn!(%worker, function, %why, "a worker did not start");
-                    self.start_failures.insert(function, why);
-                }
-                let settled = settlements.iter().map(Settlement::lease).collect();
-                settlements.into_iter().for_each(|settlement| self.write(settlement.into()));
-                self.decide(Event::Gone { worker, settled, failed_start: failed });
+            child::Event::Gone { settlements, failed_start, departure } => {
+                self.gone(worker, settlements, failed_start, departure);
             }
         }
+    }
+
+    fn gone(
+        &mut self,
+        worker: WorkerId,
+        settlements: Vec<Settlement>,
+        failed_start: Option<String>,
+        departure: Departure,
+    ) {
+        self.memory.gone(worker);
+        let failed = failed_start.is_some();
+        let settled = settlements.iter().map(Settlement::lease).collect();
+        // A worker that has told of its end is told of no more.
+        if let Some(Member { function, .. }) = self.members.remove(&worker) {
+            self.settings.metrics.of_function(&function, |counts| {
+                counts.ended_cpu += departure.cpu;
+                *counts.worker_ends.entry(departure.why).or_default() += 1;
+            });
+            settlements.into_iter().for_each(|settlement| self.write(Write::new(settlement, &function)));
+            if let Some(why) = failed_start {
+                tracing::warn!(%worker, function, %why, "a worker did not start");
+                self.start_failures.insert(function, why);
+            }
+        }
+        self.decide(Event::Gone { worker, settled, failed_start: failed });
     }
 
     fn answer(&mut self, answer: Answer) -> Result<(), StoreError> {
@@ -274,7 +297,7 @@ impl Supervisor {
                 let Lease { id, first, count, .. } = lease;
                 let (how, delay) = (Requeue::AsBefore, Duration::ZERO);
                 let release = Release { lease: id, job, first, count, how, delay };
-                self.write(Write::Release(release));
+                self.write(Write::Release(release, None));
             }
             Command::Fail { job } => self.fail(job),
             Command::Finish(worker) => self.order(worker, Order::Finish),
@@ -290,13 +313,20 @@ impl Supervisor {
 
     fn send(&mut self, worker: WorkerId, lease: LeaseId) {
         let Some(chunk) = self.chunks.remove(&lease) else { return };
-        if let Some(member) = self.members.get_mut(&worker) {
-            member.since = Instant::now();
+        let Some(member) = self.members.get_mut(&worker) else { return };
+        member.since = Instant::now();
+        let mut unknown = TaskLimits {
+            timeout: None,
+            max_attempts: chunk.attempt,
+            retry_backoff: Duration::ZERO,
+            queued_since: None,
+        };
+        let limits = self.limits.get_mut(&chunk.job).unwrap_or(&mut unknown);
+        if let Some(since) = limits.queued_since.take() {
+            let waited = (self.now)().since(since).as_nanos() as u64;
+            self.settings.metrics.of_function(&member.function, |counts| counts.queue_times.record(waited));
         }
-        let unknown =
-            TaskLimits { timeout: None, max_attempts: chunk.attempt, retry_backoff: Duration::ZERO };
-        let limits = self.limits.get(&chunk.job).copied().unwrap_or(unknown);
-        let TaskLimits { timeout, max_attempts, retry_backoff } = limits;
+        let TaskLimits { timeout, max_attempts, retry_backoff, .. } = *limits;
         self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff }));
     }
 

@@ -9,19 +9,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Supervisor;
-use super::child::Settlement;
+use super::child::{Failures, Settlement};
 use super::run::Answer;
-use crate::model::{JobId, JobState, LeaseId};
+use crate::model::{JobId, JobState, LeaseId, Verdict};
 use crate::pool::Event;
 use crate::store::{Completion, Receipt, Release, StoreError, StoreResult};
+use crate::telemetry::metrics::{FunctionCounts, Metrics};
 
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A write.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Complete(Arc<Completion>),
-    Release(Release),
+    Complete(Arc<Completion>, Arc<Noted>),
+    Release(Release, Option<Arc<Noted>>),
     /// What is neither leased nor done of a job fails with this error.
     Fail {
         job: JobId,
@@ -29,28 +30,67 @@ pub(super) enum Write {
     },
 }
 
-impl From<Settlement> for Write {
-    fn from(settlement: Settlement) -> Self {
-        match settlement {
-            Settlement::Complete(done) => Self::Complete(Arc::new(done)),
-            Settlement::Release(release) => Self::Release(release),
+/// What is to be counted of a write, if it counts.
+#[derive(Debug)]
+pub(super) struct Noted {
+    function: String,
+    failures: Failures,
+}
+
+impl Noted {
+    fn completion(&self, done: &Completion, counts: &mut FunctionCounts) {
+        counts.task_times.merge(&done.task_times);
+        let succeeded = u64::from(done.outcomes.count() - done.outcomes.failed());
+        *counts.tasks.entry(Verdict::Ok).or_default() += succeeded;
+        for (verdict, n) in &self.failures {
+            *counts.tasks.entry(*verdict).or_default() += n;
+        }
+    }
+
+    fn retry(&self, counts: &mut FunctionCounts) {
+        for (verdict, n) in &self.failures {
+            *counts.retries.entry(*verdict).or_default() += n;
         }
     }
 }
 
 impl Write {
+    /// The write of what a worker of this function has done.
+    pub(super) fn new(settlement: Settlement, function: &str) -> Self {
+        let note = |failures| Arc::new(Noted { function: function.to_owned(), failures });
+        match settlement {
+            Settlement::Complete(done, failures) => Self::Complete(Arc::new(done), note(failures)),
+            Settlement::Release(release, failed) => {
+                Self::Release(release, failed.map(|verdict| note([(verdict, 1)].into())))
+            }
+        }
+    }
+
+    /// Counts it, as it is durable.
+    fn count(&self, metrics: &Metrics) {
+        match self {
+            Self::Complete(done, noted) => {
+                metrics.of_function(&noted.function, |counts| noted.completion(done, counts));
+            }
+            Self::Release(_, Some(noted)) => {
+                metrics.of_function(&noted.function, |counts| noted.retry(counts));
+            }
+            Self::Release(_, None) | Self::Fail { .. } => {}
+        }
+    }
+
     fn job(&self) -> JobId {
         match self {
-            Self::Complete(done) => done.job,
-            Self::Release(release) => release.job,
+            Self::Complete(done, _) => done.job,
+            Self::Release(release, _) => release.job,
             Self::Fail { job, .. } => *job,
         }
     }
 
     fn lease(&self) -> Option<LeaseId> {
         match self {
-            Self::Complete(done) => Some(done.lease),
-            Self::Release(release) => Some(release.lease),
+            Self::Complete(done, _) => Some(done.lease),
+            Self::Release(release, _) => Some(release.lease),
             Self::Fail { .. } => None,
         }
     }
@@ -59,10 +99,10 @@ impl Write {
     /// undone by a full disk has lost its tasks to the queue.
     fn requeued(&self, held: bool) -> (u32, Duration) {
         match self {
-            Self::Release(release) if held => (release.count, release.delay),
-            Self::Release(release) => (release.count, Duration::ZERO),
-            Self::Complete(done) if !held => (done.outcomes.count(), Duration::ZERO),
-            Self::Complete(_) | Self::Fail { .. } => (0, Duration::ZERO),
+            Self::Release(release, _) if held => (release.count, release.delay),
+            Self::Release(release, _) => (release.count, Duration::ZERO),
+            Self::Complete(done, _) if !held => (done.outcomes.count(), Duration::ZERO),
+            Self::Complete(..) | Self::Fail { .. } => (0, Duration::ZERO),
         }
     }
 }
@@ -112,8 +152,8 @@ impl Supervisor {
         // These futures are first polled in the order of their making, so the store gets them in this order.
         self.pending.push(Box::pin(async move {
             let receipt = match write.clone() {
-                Write::Complete(done) => store.complete_if_leased(done, now).await,
-                Write::Release(release) => store.release_if_leased(release, now).await,
+                Write::Complete(done, _) => store.complete_if_leased(done, now).await,
+                Write::Release(release, _) => store.release_if_leased(release, now).await,
                 Write::Fail { job, error } => store.fail_unleased(job, error, now).await,
             };
             Answer::Written { number, write, receipt }
@@ -140,10 +180,13 @@ impl Supervisor {
             return Ok(());
         }
         let job = write.job();
+        if held {
+            write.count(&self.settings.metrics);
+        }
         if !held && !matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "an answer is void: its lease does not hold");
         }
-        if let Write::Complete(done) = &write
+        if let Write::Complete(done, _) = &write
             && held
         {
             self.news.ended(done, || self.pool.function_of(job));

@@ -28,6 +28,43 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
+/// What this process uses.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct OwnUsage {
+    /// CPU time, without that of children, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory, in bytes.
+    pub resident_bytes: u64,
+    /// Open descriptors.
+    pub open_fds: u64,
+    /// How many it may have open.
+    pub max_fds: u64,
+    /// When it started, in seconds since 1970.
+    pub started_at_seconds: f64,
+}
+
+/// What this process uses; 0 where the system does not tell.
+pub fn own_usage() -> OwnUsage {
+    let pid = std::process::id();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    OwnUsage {
+        cpu_seconds: super::process_cpu_ns(pid).unwrap_or(0) as f64 / 1e9,
+        resident_bytes: resident_bytes(pid).unwrap_or(0),
+        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
+        max_fds: limit.current.unwrap_or(u64::MAX),
+        started_at_seconds: started_at(pid).unwrap_or(0.0),
+    }
+}
+
+fn started_at(pid: u32) -> Option<f64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // starttime, the 22nd field, in ticks since the boot.
+    let ticks: f64 = behind_name(&stat)?.nth(19)?.parse().ok()?;
+    let system = fs::read_to_string("/proc/stat").ok()?;
+    let booted_at: f64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    Some(booted_at + ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
 /// The memory that these processes hold together, in bytes: what they share counts once.
 pub fn memory_bytes(pids: &[u32]) -> u64 {
     match pids {

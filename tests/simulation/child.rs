@@ -117,6 +117,7 @@ impl Work {
             attempt,
             worker: worker.to_string(),
             pid: 1,
+            task_times: outcomes.times(),
             outcomes,
             lines: block.into(),
             span: Span { start: Timestamp(0), end: Timestamp(0) },

@@ -120,7 +120,7 @@ impl World {
             self.limits.insert(job.id, limits);
         }
         let brief = |job: RunnableJob| {
-            let RunnableJob { id, spec, unclaimed } = job;
+            let RunnableJob { id, spec, unclaimed, .. } = job;
             let (priority, processes) = (spec.options.priority, spec.options.processes);
             let rules = self.plan.function(&spec.function).rules;
             JobBrief {

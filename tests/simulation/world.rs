@@ -163,7 +163,7 @@ impl World {
                 self.checks.look(job, &self.disk, &self.plan);
                 if let Some((job, count)) = self.disk.retry_failed(job).filter(|(_, count)| *count > 0) {
                     self.checks.results.retried(job.id);
-                    let job = RunnableJob { id: job.id, spec: job.spec, unclaimed: count };
+                    let job = RunnableJob::new(&job, count);
                     let after = self.random.time(ASKING);
                     self.later(after, Happening::Submitted(job));
                 }
@@ -185,8 +185,7 @@ impl World {
         match action {
             Action::Submit(number) => {
                 let accepted = self.disk.submit(&self.plan.jobs[number], self.timestamp());
-                let job =
-                    RunnableJob { id: accepted.id, spec: accepted.spec, unclaimed: accepted.tally.total };
+                let job = RunnableJob::new(&accepted, accepted.tally.total);
                 if accepted.tally.total > 0 {
                     self.later(after, Happening::Submitted(job));
                 }

@@ -182,6 +182,16 @@ impl Bench {
         assert!(nobody.is_none());
     }
 
+    /// So many jobs are in these states and in no others; and of their function's tasks so many are unfinished,
+    /// cancelled, and failed without having run.
+    pub(crate) async fn counts_are(&self, jobs: &[(JobState, u64)], tasks: (u64, u64, u64)) {
+        self.settle().await;
+        let counts = self.store().counts();
+        assert_eq!(counts.jobs, jobs.iter().copied().collect());
+        let echo = counts.tasks.get("echo").copied().unwrap_or_default();
+        assert_eq!((echo.unfinished, echo.cancelled, echo.not_run), tasks);
+    }
+
     /// One chunk of the next tasks.
     pub(crate) async fn claim_one(&self, job: JobId, max_tasks: u32) -> Chunk {
         self.claim(job, 1, max_tasks).await.pop().expect("there is a chunk to claim")
@@ -214,6 +224,7 @@ impl Bench {
             attempt: chunk.attempt,
             worker: "worker-1".into(),
             pid: 42,
+            task_times: outcomes.times(),
             outcomes,
             lines: block.into(),
             span: Span { start: self.now(), end: self.now() },

@@ -111,6 +111,19 @@ impl History {
         self.watches = self.jobs.iter().map(|job| self.bench.store().watch(*job)).collect();
     }
 
+    /// The counts are what is there to be counted.
+    async fn count(&self) {
+        let (mut jobs, mut unfinished) = (BTreeMap::new(), 0);
+        for id in &self.jobs {
+            let job = self.bench.job(*id).await;
+            *jobs.entry(job.state).or_default() += 1;
+            unfinished += job.tally.total - job.tally.done();
+        }
+        let counts = self.bench.store().counts();
+        let tasks = counts.tasks.values().map(|tasks| tasks.unfinished).sum::<u64>();
+        assert_eq!((counts.jobs, tasks), (jobs, unfinished));
+    }
+
     /// What was seen before is still there, unchanged.
     async fn look(&mut self) {
         for job in &self.jobs {
@@ -122,13 +135,17 @@ impl History {
     }
 
     async fn finish(&mut self) {
+        self.bench.settle().await;
+        self.count().await;
         self.restart();
+        self.count().await;
         for job in self.jobs.clone() {
             while !self.bench.state(job).await.is_final() {
                 self.claim_all(job).await;
             }
             self.bench.assert_whole(job).await;
         }
+        self.count().await;
         self.look().await;
     }
 

@@ -709,6 +709,35 @@ async fn nothing_is_told_of_what_is_forgotten(bench: Bench) {
     assert_eq!(bench.callback(deleted).await, None);
 }
 
+async fn what_there_is_is_counted(mut bench: Bench) {
+    use JobState::{Cancelled, Failed, Paused, Queued, Running, Succeeded};
+    let (done, cut, failing) = (bench.submit(3).await, bench.submit(5).await, bench.submit(2).await);
+    bench.counts_are(&[(Queued, 3)], (10, 0, 0)).await;
+    let chunk = bench.claim_one(cut, 2).await;
+    bench.counts_are(&[(Queued, 2), (Running, 1)], (10, 0, 0)).await;
+    bench.run_out(done).await;
+    bench.store().cancel(cut, bench.now()).await.unwrap();
+    assert!(bench.complete(&chunk).await.held);
+    bench.counts_are(&[(Queued, 1), (Succeeded, 1), (Cancelled, 1)], (2, 3, 0)).await;
+    bench.store().fail_unleased(failing, "{}".into(), bench.now()).await.unwrap();
+    bench.counts_are(&[(Succeeded, 1), (Cancelled, 1), (Failed, 1)], (0, 3, 2)).await;
+    // A retry gives further outcomes, and takes none back.
+    assert!(matches!(bench.store().retry_failed(failing).await.unwrap(), Retried::Yes(_, 2)));
+    bench.store().pause(failing).await.unwrap();
+    assert_eq!(bench.store().delete(cut).await.unwrap(), Deleted::Yes);
+    bench.counts_are(&[(Paused, 1), (Succeeded, 1)], (2, 3, 2)).await;
+    let empty = bench.submit(0).await;
+    assert_eq!(bench.store().delete(done).await.unwrap(), Deleted::Yes);
+    bench.counts_are(&[(Paused, 1), (Succeeded, 1)], (2, 3, 2)).await;
+    // What is is known after a restart; what was counted since the start begins anew.
+    bench.restart();
+    bench.counts_are(&[(Paused, 1), (Succeeded, 1)], (2, 0, 0)).await;
+    let none = Retention { ended_since: Timestamp(i64::MAX), count: 0 };
+    assert_eq!(bench.store().sweep(none, bench.now()).await.unwrap(), 1);
+    assert!(bench.store().job(empty).await.unwrap().is_none());
+    bench.counts_are(&[(Paused, 1)], (2, 0, 0)).await;
+}
+
 macro_rules! contract {
     ($($scenario:ident)*) => {
         mod memory {
@@ -762,4 +791,5 @@ contract! {
     a_job_that_goes_on_ends_again
     one_receiver_does_not_hide_another
     nothing_is_told_of_what_is_forgotten
+    what_there_is_is_counted
 }

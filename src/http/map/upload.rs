@@ -172,7 +172,7 @@ async fn append(edge: Edge, job: JobId, inputs: SegmentBuilder) -> Result<(), Pr
         match append_once(&edge, job, left.range(..at_once)).await? {
             Appended::Yes(known, unclaimed) => {
                 if known.state.is_runnable() {
-                    edge.supervisor.submitted(RunnableJob { id: job, spec: known.spec, unclaimed }).await;
+                    edge.supervisor.submitted(RunnableJob::new(&known, unclaimed)).await;
                 }
                 left.drain(..at_once);
             }

@@ -117,7 +117,6 @@ impl Writer {
         let mut update = self.conn.prepare_cached(sql)?;
         let marked = update.query_map(values, |row| rows::job_id(row, 0))?.collect::<Result<Vec<_>>>()?;
         drop(update);
-        self.count_ended(-(marked.len() as i64));
         self.changed.extend(&marked);
         Ok(marked.len())
     }
@@ -129,20 +128,9 @@ impl Writer {
         self.conn.prepare_cached(sql)?.execute(params![old, SWEEP_KEYS]).map(drop)
     }
 
-    /// How many jobs have ended. They are counted once, when it is first asked for.
-    fn ended(&mut self) -> Result<i64> {
-        let sql = "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL AND state <> 'deleted'";
-        let ended = match self.ended {
-            Some(ended) => ended,
-            None => self.conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?,
-        };
-        self.ended = Some(ended);
-        Ok(ended)
-    }
-
-    /// So many more jobs have ended.
-    pub(super) fn count_ended(&mut self, more: i64) {
-        self.ended = self.ended.map(|ended| ended + more);
+    /// How many jobs have ended.
+    fn ended(&self) -> Result<i64> {
+        self.conn.prepare_cached("SELECT sum(jobs) FROM ended_jobs")?.query_row([], |row| row.get(0))
     }
 
     pub(super) fn free_results(&mut self, id: JobId, through: u64) -> Result<Option<u64>> {
@@ -214,7 +202,6 @@ impl Writer {
         self.queued_at_most = None;
         let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
         if count > 0 {
-            self.count_ended(-1);
             callbacks::job_goes_on(&self.conn, id)?;
             self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), count as i64])?;
         }
@@ -329,7 +316,6 @@ impl Writer {
             .prepare_cached("UPDATE jobs SET state = 'deleted' WHERE id = ?1")?
             .execute([id.as_bytes()])?;
         callbacks::drop_of(&self.conn, id)?;
-        self.count_ended(-1);
         self.garbage = true;
         self.changed.insert(id);
         Ok(Deleted::Yes)

@@ -19,8 +19,15 @@ const MANY: i64 = 20_000;
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 /// What a verb may take more, as its statements do not always meet the same rows.
 const SLACK: i64 = 100;
-/// What stands around every write.
-const AROUND: [&str; 4] = ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"];
+/// What stands around every write, the reading of the counts behind it too.
+const AROUND: [&str; 6] = [
+    "BEGIN",
+    "SAVEPOINT",
+    "RELEASE",
+    "COMMIT",
+    "SELECT state, jobs FROM live_jobs",
+    "SELECT function, unfinished",
+];
 
 /// The steps that all statements of some connections have taken.
 #[derive(Clone, Default)]
@@ -168,7 +175,7 @@ impl Past {
     async fn sweeps(&mut self, ended: i64) {
         let store = Arc::clone(&self.store);
         let keep = |count: i64| Retention { ended_since: Timestamp(0), count: count as u64 };
-        // The first one by number counts the jobs.
+        // By the first one its statements are prepared.
         store.sweep(keep(ended), NOW).await.unwrap();
         self.cost("a sweep in vain", store.sweep(keep(ended), NOW)).await;
         let later = Timestamp(NOW.0 + 86_400_000_000);
@@ -208,6 +215,7 @@ fn completion(chunk: &crate::store::Chunk) -> Completion {
         attempt: chunk.attempt,
         worker: "worker-1".into(),
         pid: 42,
+        task_times: outcomes.times(),
         outcomes,
         lines: "1\n".into(),
         span: Span { start: NOW, end: NOW },

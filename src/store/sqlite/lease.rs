@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Result, params};
 use super::payloads::Kind;
 use super::rows::{self, Progress};
 use super::writer::Writer;
-use crate::model::{Histogram, JobId, JobState, LeaseId, OnError, Timestamp};
+use crate::model::{JobId, JobState, LeaseId, OnError, Timestamp};
 use crate::store::{Chunk, Claim, Claimed, Completion, Receipt, Release, Requeue};
 
 /// Consecutive tasks that wait for another run.
@@ -127,7 +127,7 @@ impl Writer {
         progress.tally.failed += failed;
         progress.cpu_ns += done.cpu_ns;
         progress.tally.succeeded += u64::from(count) - failed;
-        progress.task_times.merge(&Histogram::of(done.outcomes.iter().map(|(ns, _)| ns)));
+        progress.task_times.merge(&done.task_times);
         self.note_worker(done)?;
         if failed > 0 && progress.on_error == OnError::Stop && progress.state.is_runnable() {
             self.cancel_unleased(done.job, &mut progress)?;
@@ -243,7 +243,6 @@ impl Writer {
         let ended = progress.is_complete() && !progress.state.is_final();
         if ended {
             progress.state = progress.tally.final_state(progress.on_error);
-            self.count_ended(1);
             self.hurry = true;
             self.to_be_told += u32::from(progress.callback_url.is_some());
             self.payloads.no_more(job, Kind::Results);

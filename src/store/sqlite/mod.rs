@@ -6,6 +6,7 @@ mod callbacks;
 mod control;
 #[cfg(test)]
 mod costs;
+mod counts;
 mod files;
 mod lease;
 mod payloads;
@@ -26,7 +27,7 @@ use tokio::sync::{Semaphore, watch as channel};
 
 use super::watch::Watches;
 use super::{
-    Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Deleted, DueCallbacks,
+    Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Counts, Deleted, DueCallbacks,
     JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
     Retention, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
@@ -99,6 +100,8 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     payload_dir: PayloadDir,
     watches: Watches,
+    counts: counts::Published,
+    dir: PathBuf,
 }
 
 impl SqliteStore {
@@ -121,15 +124,19 @@ impl SqliteStore {
         files::see_that_it_is_whole(&conn, &path)?;
         prepare(&conn, Space::reserve_bytes(dir)).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
+        counts::keep(&conn).map_err(sqlite_error)?;
         let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
         let payloads = Payloads::open(dir, &conn, large_bytes, Space::reserve_bytes(dir))?;
         files::mark(dir);
         let readers =
             (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
-        let watches = Watches::default();
+        let (watches, counts) = (Watches::default(), counts::Published::default());
+        counts.publish(&conn, false, None).map_err(sqlite_error)?;
         let (payload_dir, space) = (payloads.dir.clone(), Space::new(dir));
-        let writer = Writer::new((conn, payloads), epoch, node.to_owned(), watches.clone(), space).start();
-        Ok(Self { epoch, writer, readers: Arc::new(Readers::new(readers)), payload_dir, watches })
+        let shared = (watches.clone(), counts.clone());
+        let writer = Writer::new((conn, payloads), epoch, node.to_owned(), shared, space).start();
+        let (readers, dir) = (Arc::new(Readers::new(readers)), dir.to_owned());
+        Ok(Self { epoch, writer, readers, payload_dir, watches, counts, dir })
     }
 
     /// Becomes `Some` with the reason when the store has stopped after a failed write; the server must end then.
@@ -232,6 +239,10 @@ impl Readers {
 impl Store for SqliteStore {
     fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts.read(&self.dir, Space::free_bytes(&self.dir))
     }
 
     async fn stage(&self, job: JobId, segments: Vec<InputSegment>) -> StoreResult<()> {

@@ -264,7 +264,7 @@ pub(super) fn runnable(
         (SELECT coalesce(sum(count), 0) FROM retries WHERE retries.job = jobs.id)";
     let behind = if after.is_some() { "AND (priority < ?2 OR priority = ?2 AND id > ?3)" } else { "" };
     let sql = format!(
-        "SELECT id, function, name, labels, options, {unclaimed} FROM jobs
+        "SELECT id, function, name, labels, options, {unclaimed}, iif(state = 'queued', created_at, NULL) FROM jobs
          WHERE state IN ('{}', '{}') {behind} ORDER BY priority DESC, id LIMIT ?1",
         JobState::Queued,
         JobState::Running
@@ -272,7 +272,8 @@ pub(super) fn runnable(
     let read = |row: &Row<'_>| {
         let (labels, options) = (rows::from_json(row, 3)?, rows::from_json(row, 4)?);
         let spec = JobSpec { function: row.get(1)?, name: row.get(2)?, labels, options };
-        Ok(RunnableJob { id: rows::job_id(row, 0)?, spec, unclaimed: rows::u64(row, 5)? })
+        let (id, unclaimed, queued_since) = (rows::job_id(row, 0)?, rows::u64(row, 5)?, rows::time(row, 6)?);
+        Ok(RunnableJob { id, spec, unclaimed, queued_since })
     };
     let mut values: Vec<&dyn ToSql> = vec![&limit];
     let key = after.as_ref().map(|(priority, id)| (priority, id.as_bytes().as_slice()));

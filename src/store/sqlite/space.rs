@@ -62,7 +62,7 @@ impl Space {
     pub(super) fn is_full(&mut self) -> bool {
         if self.full.is_some_and(|at| at.elapsed() >= LOOK_EVERY) {
             self.full = Some(Instant::now());
-            if self.free_bytes() >= 2 * Self::reserve_bytes(&self.dir) && self.take_reserve() {
+            if Self::free_bytes(&self.dir) >= 2 * Self::reserve_bytes(&self.dir) && self.take_reserve() {
                 tracing::info!("there is room on the disk again");
                 self.full = None;
             }
@@ -91,7 +91,7 @@ impl Space {
     }
 
     /// How much room there is, in bytes.
-    pub(super) fn free_bytes(&self) -> u64 {
-        statvfs(&self.dir).map_or(0, |disk| disk.f_bavail * disk.f_frsize)
+    pub(super) fn free_bytes(dir: &Path) -> u64 {
+        statvfs(dir).map_or(0, |disk| disk.f_bavail * disk.f_frsize)
     }
 }

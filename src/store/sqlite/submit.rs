@@ -55,7 +55,6 @@ impl Writer {
                    (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes, is_open)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let finished_at = state.is_final().then_some(now);
-        self.count_ended(i64::from(is_over));
         self.keep_labels(&job)?;
         let spec = &job.spec;
         self.conn.prepare_cached(sql)?.execute(params![

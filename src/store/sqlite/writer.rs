@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
+use super::counts::Published;
 use super::payloads::{Payloads, is_out_of_descriptors};
 use super::space::Space;
 use super::submit::SegmentCache;
@@ -74,8 +75,6 @@ pub(super) struct Writer {
     pub(super) space: Space,
     /// No more than this is queued, if that is known.
     pub(super) queued_at_most: Option<QueueLimits>,
-    /// How many jobs have ended, if they have been counted and no write was undone since.
-    pub(super) ended: Option<i64>,
     /// Whether the transaction holds nothing yet.
     is_first: bool,
     /// Set by a write that must be durable at once though its caller could not know.
@@ -83,6 +82,7 @@ pub(super) struct Writer {
     /// How many ends of jobs are to be told once the transaction is durable.
     pub(super) to_be_told: u32,
     watches: Watches,
+    counts: Published,
 }
 
 /// The way to the writer thread.
@@ -99,11 +99,11 @@ impl Writer {
         (conn, payloads): (Connection, Payloads),
         epoch: Epoch,
         node: String,
-        watches: Watches,
+        (watches, counts): (Watches, Published),
         space: Space,
     ) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
-        let (garbage, queued_at_most, ended, is_first, hurry) = (true, None, None, false, false);
+        let (garbage, queued_at_most, is_first, hurry) = (true, None, false, false);
         Self {
             conn,
             epoch,
@@ -115,11 +115,11 @@ impl Writer {
             last_lease,
             space,
             queued_at_most,
-            ended,
             is_first,
             hurry,
             to_be_told: 0,
             watches,
+            counts,
         }
     }
 
@@ -151,7 +151,6 @@ impl Writer {
         let outcome = each(&self.conn, begin).and_then(|()| work(self));
         let outcome = outcome.and_then(|answer| each(&self.conn, end).map(|()| answer));
         outcome.map_err(|error| {
-            self.ended = None;
             self.payloads.request_undone(forgotten);
             if !self.conn.is_autocommit() {
                 self.is_first = each(&self.conn, undo).is_ok() && is_first;
@@ -277,7 +276,9 @@ impl Loop {
         self.writer.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.writer.is_first = true;
         let answers = self.gather(first);
+        let start = Instant::now();
         let outcome = self.commit();
+        let took = outcome.is_ok().then(|| start.elapsed());
         self.pace.committed(Instant::now());
         let (word, outcome) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
@@ -287,6 +288,9 @@ impl Loop {
             }
             Err(error) => (Err(StoreError::Stopped(error.to_string())), Err(error)),
         };
+        // Before the answers, so that whoever has one finds it counted.
+        let is_full = self.writer.space.was_full();
+        let outcome = outcome.and_then(|()| self.writer.counts.publish(&self.writer.conn, is_full, took));
         for answer in answers {
             answer(word.clone());
         }
@@ -317,7 +321,6 @@ impl Loop {
         self.writer.segments = SegmentCache::default();
         self.writer.payloads.undone();
         self.writer.queued_at_most = None;
-        self.writer.ended = None;
         self.writer.space.ran_out();
         self.shorten_log();
         Ok(())

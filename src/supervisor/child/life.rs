@@ -11,13 +11,14 @@ use super::logs::{Logs, Pieces};
 use super::process::Process;
 use super::watch::{Seen, Watch};
 use super::work::Work;
-use super::{Event, Launch, Order, Tell};
+use super::{Departure, Event, Launch, Order, Tell};
 use crate::model::Timestamp;
 use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
 use crate::protocol::frames::{Log, Progress as TaskProgress};
 use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR, Tail};
 use crate::sys;
 use crate::sys::guard::{KILL, Report, TERMINATE};
+use crate::telemetry::metrics::WorkerEnd;
 
 const READ_BYTES: usize = 1 << 18;
 /// How long the pipes of a worker that has ended are read for what it wrote last.
@@ -61,10 +62,14 @@ pub(super) struct Child<'a> {
     phase: Phase,
     grace: Duration,
     was_ready: bool,
+    /// Whether it was to end when all it had was answered.
+    is_finished: bool,
     /// Why it was told to end.
     cause: Option<Cause>,
     /// How it ended.
     ending: Option<Ending>,
+    /// The CPU time that it used, once it has ended.
+    cpu: Duration,
 }
 
 impl<'a> Child<'a> {
@@ -94,8 +99,10 @@ impl<'a> Child<'a> {
             phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
             grace: launch.grace,
             was_ready: false,
+            is_finished: false,
             cause: None,
             ending: None,
+            cpu: Duration::ZERO,
         })
     }
 
@@ -249,7 +256,7 @@ impl<'a> Child<'a> {
                     self.work.add(assignment, from, &mut self.process.outgoing);
                 }
                 Ok(Order::Finish) if self.is_ending() => {}
-                Ok(Order::Finish) => self.phase = Phase::Finishing,
+                Ok(Order::Finish) => (self.phase, self.is_finished) = (Phase::Finishing, true),
                 // The loop is gone: the server ends at once.
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
                 Ok(Order::MakeRoom { held, limit }) => {
@@ -393,7 +400,10 @@ impl<'a> Child<'a> {
                 return self.tell.say(Event::Started { pid, guard: self.process.guard_pid() });
             }
             Report::NotStarted(why) => Ending::NotStarted(why),
-            Report::Ended { code, signal, .. } => Ending::of(code, signal),
+            Report::Ended { code, signal, cpu_us, .. } => {
+                self.cpu = Duration::from_micros(cpu_us);
+                Ending::of(code, signal)
+            }
             Report::Lost => Ending::Lost,
         };
         self.ending.get_or_insert(ending);
@@ -429,6 +439,13 @@ impl<'a> Child<'a> {
         // One that has said that it is ready and ends before it reads any work is no better.
         let useless = !self.was_ready || read == 0;
         let failed_start = (useless && !asked).then(|| ending.describe(cause.as_ref(), &words));
-        self.tell.say(Event::Gone { settlements, failed_start });
+        let why = match (asked, self.is_finished) {
+            _ if failed_start.is_some() => WorkerEnd::FailedStart,
+            (true, true) => WorkerEnd::Finished,
+            (true, false) => WorkerEnd::Stopped,
+            (false, _) => WorkerEnd::Failed(ending.error(cause.as_ref(), "").verdict),
+        };
+        let departure = Departure { why, cpu: self.cpu };
+        self.tell.say(Event::Gone { settlements, failed_start, departure });
     }
 }

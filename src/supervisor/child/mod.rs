@@ -11,6 +11,7 @@ mod process;
 mod watch;
 mod work;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,10 +21,11 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
-use crate::model::{JobId, LeaseId};
+use crate::model::{JobId, LeaseId, Verdict};
 use crate::pool::WorkerId;
 use crate::protocol::frames::Progress as TaskProgress;
 use crate::store::{Chunk, Completion, LogEntry, Release};
+use crate::telemetry::metrics::WorkerEnd;
 pub(super) use launch::Launch;
 use life::Child;
 
@@ -53,10 +55,21 @@ pub(super) enum Order {
 /// What is to be written about tasks that a worker has answered, or left without an answer.
 #[derive(Debug)]
 pub(super) enum Settlement {
-    /// They have their outcomes.
-    Complete(Completion),
-    /// They go back to the queue.
-    Release(Release),
+    /// They have their outcomes; so many of them failed with these verdicts.
+    Complete(Completion, Failures),
+    /// They go back to the queue; a single one that is tried again has failed with this verdict.
+    Release(Release, Option<Verdict>),
+}
+
+/// How many tasks failed with which verdict.
+pub(super) type Failures = BTreeMap<Verdict, u64>;
+
+/// How a worker ended, for those who count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departure {
+    pub(super) why: WorkerEnd,
+    /// The CPU time that it and the children that it waited for used.
+    pub(super) cpu: Duration,
 }
 
 /// What a worker's thread tells.
@@ -77,7 +90,7 @@ pub(super) enum Event {
     /// It returned the last tasks of its first chunk unstarted.
     Returned { release: Release },
     /// It has ended; this is to become of what it had, and if it never was of use, why.
-    Gone { settlements: Vec<Settlement>, failed_start: Option<String> },
+    Gone { settlements: Vec<Settlement>, failed_start: Option<String>, departure: Departure },
 }
 
 /// The way to a worker's thread.
@@ -110,7 +123,9 @@ pub(super) fn spawn(
         match Child::start(&launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
-                tell.say(Event::Gone { settlements: Vec::new(), failed_start: Some(error.to_string()) })
+                let departure = Departure { why: WorkerEnd::FailedStart, cpu: Duration::ZERO };
+                let (settlements, failed_start) = (Vec::new(), Some(error.to_string()));
+                tell.say(Event::Gone { settlements, failed_start, departure });
             }
         }
     };
@@ -135,8 +150,8 @@ impl Settlement {
     /// The lease that it is about.
     pub(super) fn lease(&self) -> LeaseId {
         match self {
-            Self::Complete(done) => done.lease,
-            Self::Release(release) => release.lease,
+            Self::Complete(done, _) => done.lease,
+            Self::Release(release, _) => release.lease,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
 use super::logs::TaskRun;
-use super::{Assignment, Launch, Settlement};
+use super::{Assignment, Failures, Launch, Settlement};
 use crate::model::{Outcomes, Span, TaskError, Timestamp, Verdict};
 use crate::pool::blame::{Blame, backoff, judge, retries};
 use crate::protocol::{Done, Failed, Request, Run, Usage, json};
@@ -140,11 +140,15 @@ struct Answers {
     outcomes: Outcomes,
     lines: Vec<u8>,
     busy_ns: u64,
+    failures: Failures,
 }
 
 impl Answers {
-    fn push(&mut self, ns: u64, failed: bool, line: &[u8]) {
-        self.outcomes.push(ns, failed);
+    fn push(&mut self, ns: u64, failed: Option<Verdict>, line: &[u8]) {
+        self.outcomes.push(ns, failed.is_some());
+        if let Some(verdict) = failed {
+            *self.failures.entry(verdict).or_default() += 1;
+        }
         self.busy_ns += ns;
         json::push_line(&mut self.lines, line);
     }
@@ -270,7 +274,7 @@ impl Work {
         for (at, output) in done.outputs.iter().enumerate() {
             let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
             let ns = self.task_time.grant(ns, lived);
-            self.push(ns, false, output.get().as_bytes());
+            self.push(ns, None, output.get().as_bytes());
         }
         self.used.add(done.usage);
         self.advance(done.outputs.len() as u32);
@@ -278,11 +282,11 @@ impl Work {
     }
 
     /// Takes in an output or an error, unless something is wrong with it.
-    fn push(&mut self, ns: u64, failed: bool, line: &[u8]) {
+    fn push(&mut self, ns: u64, failed: Option<Verdict>, line: &[u8]) {
         self.answers.after.get_or_insert(self.since);
-        match self.refuse(failed, line) {
+        match self.refuse(failed.is_some(), line) {
             None => self.answers.push(ns, failed, line),
-            Some(error) => self.answers.push(ns, true, &error.to_line()),
+            Some(error) => self.answers.push(ns, Some(error.verdict), &error.to_line()),
         }
     }
 
@@ -311,12 +315,13 @@ impl Work {
         if retries(failed.retryable, attempt, max_attempts) {
             self.pass_on();
             let release = self.chunks[0].release(failed.index, 1, Requeue::Charged);
-            self.settled.push((Settlement::Release(release), 1, Duration::from_nanos(ns)));
+            let settlement = Settlement::Release(release, Some(failed.verdict));
+            self.settled.push((settlement, 1, Duration::from_nanos(ns)));
         } else {
             let Failed { verdict, kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
             let error = TaskError { verdict: *verdict, kind, message, stack };
-            self.push(ns, true, &error.to_line());
+            self.push(ns, Some(error.verdict), &error.to_line());
         }
         self.advance(1);
         Ok(())
@@ -359,7 +364,7 @@ impl Work {
         if count == 0 {
             return;
         }
-        let Answers { after, outcomes, lines, busy_ns } = std::mem::take(&mut self.answers);
+        let Answers { after, outcomes, lines, busy_ns, failures } = std::mem::take(&mut self.answers);
         let span = self.clock.span(after.unwrap_or(self.since), self.since, busy_ns);
         let (cpu_ns, max_rss_bytes) = self.usage();
         let Some(Progress { assignment: Assignment { chunk, .. }, next, .. }) = self.chunks.front() else {
@@ -372,6 +377,7 @@ impl Work {
             attempt: chunk.attempt,
             worker: self.worker.clone(),
             pid: self.pid,
+            task_times: outcomes.times(),
             outcomes,
             lines: lines.into(),
             span,
@@ -379,7 +385,8 @@ impl Work {
             cpu_ns,
             max_rss_bytes,
         };
-        self.settled.push((Settlement::Complete(completion), count, Duration::from_nanos(busy_ns)));
+        let settlement = Settlement::Complete(completion, failures);
+        self.settled.push((settlement, count, Duration::from_nanos(busy_ns)));
     }
 
     /// The CPU time used since the last look, in nanoseconds, and the most memory held, in bytes.
@@ -407,43 +414,44 @@ impl Work {
         // A worker that has not read the first byte of its chunk has not begun it.
         let begun = chunks.next_if(|chunk| read > chunk.from);
         let at_work = begun.map(|chunk| self.judge(&chunk, cause, ending, stderr));
-        let untouched = chunks
-            .map(|chunk| Settlement::Release(chunk.release(chunk.next, chunk.left(), Requeue::AsBefore)));
+        let back = |chunk: Progress| chunk.release(chunk.next, chunk.left(), Requeue::AsBefore);
+        let untouched = chunks.map(|chunk| Settlement::Release(back(chunk), None));
         at_work.into_iter().chain(untouched).collect()
     }
 
     fn judge(&self, progress: &Progress, cause: Option<&Cause>, ending: &Ending, stderr: &str) -> Settlement {
         let left = progress.left();
         let Assignment { chunk, max_attempts, .. } = &progress.assignment;
-        let how = match judge(ending.fault(cause), left, chunk.attempt, *max_attempts) {
-            Blame::Nobody => Requeue::AsBefore,
-            Blame::OneOfThem => Requeue::Alone,
-            Blame::Charged => Requeue::Charged,
-            Blame::Failed => {
-                return Settlement::Complete(self.failure(progress, &ending.error(cause, stderr)));
-            }
+        let error = || ending.error(cause, stderr);
+        let (how, verdict) = match judge(ending.fault(cause), left, chunk.attempt, *max_attempts) {
+            Blame::Nobody => (Requeue::AsBefore, None),
+            Blame::OneOfThem => (Requeue::Alone, None),
+            Blame::Charged => (Requeue::Charged, Some(error().verdict)),
+            Blame::Failed => return self.failure(progress, &error()),
         };
-        Settlement::Release(progress.release(progress.next, left, how))
+        Settlement::Release(progress.release(progress.next, left, how), verdict)
     }
 
-    fn failure(&self, progress: &Progress, error: &TaskError<'_>) -> Completion {
+    fn failure(&self, progress: &Progress, error: &TaskError<'_>) -> Settlement {
         let chunk = &progress.assignment.chunk;
         let (mut answers, now) = (Answers::default(), Instant::now());
-        answers.push((now - self.since).as_nanos() as u64, true, &error.to_line());
-        Completion {
+        answers.push((now - self.since).as_nanos() as u64, Some(error.verdict), &error.to_line());
+        let completion = Completion {
             lease: chunk.lease,
             job: chunk.job,
             first: progress.next,
             attempt: chunk.attempt,
             worker: self.worker.clone(),
             pid: self.pid,
+            task_times: answers.outcomes.times(),
             outcomes: answers.outcomes,
             lines: answers.lines.into(),
             span: self.clock.span(self.since, now, answers.busy_ns),
             busy_ns: answers.busy_ns,
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
-        }
+        };
+        Settlement::Complete(completion, answers.failures)
     }
 }
 

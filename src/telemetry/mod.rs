@@ -1,0 +1,10 @@
+//! What operators see: the log, and the metrics.
+//!
+//! Imports `config`, `model` and `sys`. Deliberately absent: what is told; whoever does something says so.
+
+pub mod exposition;
+mod log;
+pub mod metrics;
+
+pub use log::start;
+pub use metrics::Metrics;
