@@ -11,6 +11,7 @@
 //!   [`adapter`]: that side for programs that do not speak it; [`check`]: does a worker hold it?
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
 //!   [`units`]: durations and sizes; [`schema`]: JSON Schemas; [`access`]: tokens, hosts and origins.
+//! - [`webhooks`]: the ends of jobs, told at the URLs that jobs name.
 
 pub mod access;
 pub mod adapter;
@@ -30,4 +31,5 @@ pub mod supervisor;
 pub mod sys;
 pub mod telemetry;
 pub mod units;
+pub mod webhooks;
 pub mod worker;

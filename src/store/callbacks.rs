@@ -62,7 +62,7 @@ pub struct DueCallback {
 pub struct DueCallbacks {
     /// At most so many of each receiver as were asked for.
     pub due: Vec<DueCallback>,
-    /// When the next of a receiver that has none of these is.
+    /// When the next that is not due yet will be.
     pub next_at: Option<Timestamp>,
 }
 

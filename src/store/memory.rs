@@ -741,9 +741,8 @@ impl Store for MemoryStore {
             *count += 1;
             *count <= per_receiver
         });
-        let later = state.jobs.values().filter_map(|entry| entry.due_callback(Timestamp(i64::MAX)));
-        let later = later.filter(|callback| !counts.contains_key(&callback.receiver));
-        let next_at = later.map(|callback| callback.due_at).min();
+        let later = state.jobs.values().filter_map(|entry| entry.callback.as_ref()?.next_at);
+        let next_at = later.filter(|at| *at > now).min();
         Ok(DueCallbacks { due, next_at })
     }
 

@@ -658,6 +658,10 @@ async fn what_became_of_a_try_is_kept(bench: Bench) {
     assert_eq!(bench.callback(again).await, Some(expected.clone()));
     let due = bench.store().due_callbacks(1, bench.now()).await.unwrap();
     assert_eq!(due, DueCallbacks { due: Vec::new(), next_at: Some(at) });
+    let other = bench.submit_with(0, told()).await;
+    let due = bench.store().due_callbacks(1, bench.now()).await.unwrap();
+    assert_eq!((due.due[0].job, due.next_at), (other, Some(at)));
+    bench.tried(other, 1, TryOutcome::Delivered).await;
     bench.pass(Duration::from_secs(1));
     assert_eq!(bench.due(1).await, [again]);
     bench.tried(again, 1, TryOutcome::Delivered).await;

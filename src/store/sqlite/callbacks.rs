@@ -45,11 +45,12 @@ pub(super) fn callback(conn: &Connection, job: JobId) -> Result<Option<Callback>
 pub(super) fn due(conn: &Connection, per_receiver: u32, now: Timestamp) -> Result<DueCallbacks> {
     let (mut found, mut before) = (DueCallbacks::default(), String::new());
     while let Some((receiver, first)) = next_receiver(conn, &before)? {
+        let mut next = Some(first);
         if first <= now {
             found.due.extend(due_of(conn, &receiver, per_receiver, now)?);
-        } else {
-            found.next_at = Some(found.next_at.map_or(first, |next| next.min(first)));
+            next = next_of(conn, &receiver, now)?;
         }
+        found.next_at = found.next_at.into_iter().chain(next).min();
         before = receiver;
     }
     found.due.sort_by_key(|callback| (callback.due_at, callback.job));
@@ -62,6 +63,13 @@ fn next_receiver(conn: &Connection, before: &str) -> Result<Option<(String, Time
                ORDER BY receiver, next_at LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, Timestamp(row.get(1)?)));
     conn.prepare_cached(sql)?.query_row([before], read).optional()
+}
+
+/// When this receiver is to be told something that is not due yet.
+fn next_of(conn: &Connection, receiver: &str, now: Timestamp) -> Result<Option<Timestamp>> {
+    let sql =
+        "SELECT min(next_at) FROM callbacks WHERE receiver = ?1 AND next_at IS NOT NULL AND next_at > ?2";
+    conn.prepare_cached(sql)?.query_row(params![receiver, now.0], |row| rows::time(row, 0))
 }
 
 fn due_of(conn: &Connection, receiver: &str, most: u32, now: Timestamp) -> Result<Vec<DueCallback>> {

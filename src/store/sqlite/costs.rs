@@ -156,6 +156,7 @@ impl Past {
         self.cost("results in order", store.results(old, Order::Input, 0, 10)).await;
         self.cost("logs", store.logs(old, LogFilter { limit: 10, ..LogFilter::default() })).await;
         self.cost("runnable", store.runnable(None, 20)).await;
+        self.cost("due callbacks", store.due_callbacks(8, NOW)).await;
     }
 
     /// One job from its submit to its end and its removal.
