@@ -13,6 +13,7 @@ use common::Server;
 use common::events::Events;
 use common::procs::wake_ups;
 use serde_json::json;
+use tempfile::TempDir;
 
 const WINDOW: Duration = Duration::from_secs(3);
 /// All threads of all processes together, in the window; threads that have served a request end in it.
@@ -37,7 +38,10 @@ fn wake_ups_of(server: &Server) -> u64 {
 
 #[test]
 fn without_work_nothing_is_woken() {
-    let server = Server::start();
+    let flags = ["--processes=2", "--callback-hosts=hooks.example.com"];
+    let secret = [("GRISTMILL_CALLBACK_SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
+    let server =
+        Server::launch(TempDir::new().unwrap(), &flags, &secret).unwrap_or_else(|no| panic!("{no:#?}"));
     server.map("count", &json!([1000, 1000, 1000, 1000])).succeeds();
     assert_eq!(server.pool()["workers"].as_array().unwrap().len(), 2, "there are warm workers");
     let sum = wake_ups_of(&server);

@@ -113,6 +113,8 @@ fn answers_are_as_described() {
     contract.call("POST /v1/jobs?function=echo&label=team=x", &[], &AS_LINES, "1\n2\n").expect(202);
     contract.call("POST /v1/jobs", &[], &AS_JSON, r#"{"function": "none", "inputs": []}"#).expect(404);
     contract.call("POST /v1/jobs", &[], &AS_JSON, "{").expect(400);
+    let refused = r#"{"function": "echo", "inputs": [], "callback_url": "https://example.com"}"#;
+    contract.call("POST /v1/jobs", &[], &AS_JSON, refused).expect(422);
     contract.call("GET /v1/jobs?label=team=x&limit=1", &[], &[], "").expect(200);
     contract.call("GET /v1/jobs?state=asleep", &[], &[], "").expect(400);
     contract.call("GET /v1/jobs/{id}?wait=30s", &id, &[], "").expect(200);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum_server::accept::NoDelayAcceptor;
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -21,8 +22,8 @@ use crate::model::Timestamp;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Retention, Store, StoreError};
 use crate::supervisor::{self, Handle, Settings};
-use crate::sys;
 use crate::telemetry::Metrics;
+use crate::{sys, webhooks};
 pub(crate) use functions::environment;
 use functions::{function_views, worker_commands};
 use locks::{Locks, lock_data_dir};
@@ -57,15 +58,27 @@ pub async fn serve(
     let (drain, draining) = watch::channel(false);
     let (views, functions) = watch::channel(function_views(&config).into());
     let (token_sender, tokens) = watch::channel(config.tokens.clone());
-    let reloaded = Reloaded { supervisor: supervisor.clone(), views, tokens: token_sender };
+    let (callback_sender, callbacks) = watch::channel(config.callbacks.clone());
+    let reloaded =
+        Reloaded { supervisor: supervisor.clone(), views, tokens: token_sender, callbacks: callback_sender };
     let reload = move || reload().and_then(|config| config.may_listen_on(address).map(|()| config));
     reload_at_hangup(reload, reloaded)?;
     sweep(store.clone(), config.retention, config.retention_count);
     let browsers = config.browsers.clone().into();
     let limits = config.limits;
-    let handle = supervisor.clone();
-    let edge =
-        Edge { store, supervisor: handle, functions, tokens, browsers, limits, metrics, now, draining };
+    let edge = Edge {
+        store,
+        supervisor: supervisor.clone(),
+        functions,
+        tokens,
+        browsers,
+        callbacks,
+        limits,
+        metrics,
+        now,
+        draining,
+    };
+    tell_ends(&edge);
     let connections = axum_server::Handle::new();
     let server = serve_http(listener, edge, connections.clone());
     announce(&config, address);
@@ -81,9 +94,17 @@ struct Reloaded {
     supervisor: Handle,
     views: watch::Sender<Arc<[FunctionView]>>,
     tokens: watch::Sender<Tokens>,
+    callbacks: watch::Sender<Option<Arc<webhooks::Settings>>>,
 }
 
-/// Reads the tokens and the declarations of functions again at every `SIGHUP`. If anything is wrong, nothing changes.
+/// Tells the ends of jobs to those whom the jobs name.
+fn tell_ends(edge: &Edge) {
+    let (store, callbacks, edge) = (edge.store.clone(), edge.callbacks.clone(), edge.clone());
+    let message = move |job| http::ended_message(edge.clone(), job).boxed();
+    webhooks::start(store, callbacks, Arc::new(message), now);
+}
+
+/// Reads the tokens, the settings of callbacks and the declarations of functions again at every `SIGHUP`. If anything is wrong, nothing changes.
 fn reload_at_hangup(reload: impl Fn() -> Result<Config> + Send + 'static, reloaded: Reloaded) -> Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -95,10 +116,11 @@ fn reload_at_hangup(reload: impl Fn() -> Result<Config> + Send + 'static, reload
                     let (functions, tokens) = (config.functions.len(), config.tokens.len());
                     warn(&config);
                     reloaded.tokens.send_replace(config.tokens);
+                    reloaded.callbacks.send_replace(config.callbacks);
                     tracing::info!(
                         functions,
                         tokens,
-                        "functions and tokens are read again; other settings need a restart"
+                        "functions, tokens and callbacks are read again; other settings need a restart"
                     );
                 }
                 Err(error) => {

@@ -16,9 +16,9 @@ pub const TOKEN_VARIABLE: &str = "GRISTMILL_TOKEN";
 /// The permissions of those who are neither the owner nor of the group.
 const OTHERS: u32 = 0o007;
 
-/// The file of tokens that the configuration file names, unless the environment has the token.
-pub(super) fn unless_in_environment(token_file: Option<PathBuf>) -> Option<PathBuf> {
-    token_file.filter(|_| std::env::var_os(TOKEN_VARIABLE).is_none())
+/// The file of secrets that the configuration file names, unless the environment has the secret.
+pub(super) fn unless_in_environment(variable: &str, file: Option<PathBuf>) -> Option<PathBuf> {
+    file.filter(|_| std::env::var_os(variable).is_none())
 }
 
 /// The tokens, and what is dubious about them.
@@ -33,15 +33,21 @@ pub(super) fn tokens(token_file: Option<&Path>) -> Result<(Tokens, Option<String
     }
 }
 
-fn read(path: &Path) -> Result<(Tokens, Option<String>)> {
+/// A file of secrets, and what is dubious about it.
+pub(super) fn read_secrets(key: &str, path: &Path) -> std::io::Result<(String, Option<String>)> {
     let mut file = File::open(path)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
+    let open = file.metadata()?.permissions().mode() & OTHERS != 0;
+    let warning = format!("every user of this machine can use {key} {0}; chmod 600 {0}", path.display());
+    Ok((text, open.then_some(warning)))
+}
+
+fn read(path: &Path) -> Result<(Tokens, Option<String>)> {
+    let (text, warning) = read_secrets("token_file", path)?;
     let tokens = Tokens::parse(&text).map_err(|(line, why)| anyhow::anyhow!("line {line}: {why}"))?;
     ensure!(!tokens.is_empty(), "there is no token in it");
-    let open = file.metadata()?.permissions().mode() & OTHERS != 0;
-    let warning = format!("every user of this machine can use token_file {0}; chmod 600 {0}", path.display());
-    Ok((tokens, open.then_some(warning)))
+    Ok((tokens, warning))
 }
 
 /// The hosts and origins that the operator allows.
@@ -81,6 +87,6 @@ impl Config {
                 self.listen
             )
         });
-        self.token_warning.iter().cloned().chain(open).collect()
+        self.secret_warnings.iter().cloned().chain(open).collect()
     }
 }

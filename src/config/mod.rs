@@ -2,11 +2,13 @@
 //! a key that is not known is refused, and the nearest one named.
 
 mod access;
+mod callbacks;
 mod functions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +19,7 @@ use crate::access::{Browsers, Tokens};
 use crate::model::Limits;
 use crate::nearest::with_nearest;
 use crate::sys::cpus;
-use crate::units;
+use crate::{units, webhooks};
 pub use access::TOKEN_VARIABLE;
 pub use functions::{Function, MAX_OUTPUT_BYTES, RawFunction};
 
@@ -73,6 +75,18 @@ pub struct RawConfig {
     /// Origins, beside its own, whose pages may call the server, such as `https://jobs.example.com`
     #[arg(long, env = "GRISTMILL_ALLOWED_ORIGINS", value_name = "ORIGIN,…", value_delimiter = ',')]
     allowed_origins: Option<Vec<String>>,
+    /// Hosts that may be told the end of a job: `hooks.example.com`, `*.example.com:8443`, `http://10.0.0.7` [default: none]
+    #[arg(long, env = "GRISTMILL_CALLBACK_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
+    callback_hosts: Option<Vec<String>>,
+    /// Networks where those hosts may be though they are not public, such as `10.0.0.0/8`
+    #[arg(long, env = "GRISTMILL_CALLBACK_NETWORKS", value_name = "NETWORK,…", value_delimiter = ',')]
+    callback_networks: Option<Vec<String>>,
+    /// A file of secrets that callbacks are signed with, whsec_…; beats `GRISTMILL_CALLBACK_SECRET`, which has them itself
+    #[arg(long, value_name = "FILE")]
+    callback_secret_file: Option<PathBuf>,
+    /// A file of the authorities, in PEM, whose certificates callback hosts must have [default: the usual ones, built in]
+    #[arg(long, env = "GRISTMILL_CALLBACK_CA_FILE", value_name = "FILE")]
+    callback_ca_file: Option<PathBuf>,
     /// Offer the function `fail`, which crashes, hangs and leaks on demand
     #[arg(long, env = "GRISTMILL_ENABLE_FAIL", num_args = 0..=1, default_missing_value = "true")]
     enable_fail: Option<bool>,
@@ -126,12 +140,14 @@ pub struct Config {
     pub retention_count: u64,
     /// Who may call; empty: everyone who can reach the server.
     pub tokens: Tokens,
-    /// What is dubious about where they came from.
-    token_warning: Option<String>,
+    /// What is dubious about where they and other secrets came from.
+    secret_warnings: Vec<String>,
     /// The operator wants no tokens.
     pub no_auth: bool,
     /// Which hosts and origins are let in.
     pub browsers: Browsers,
+    /// How ends of jobs are told; `None`: to nobody.
+    pub callbacks: Option<Arc<webhooks::Settings>>,
     /// Whether the function `fail` is offered.
     pub enable_fail: bool,
     /// How the log is written; `None`: as the terminal suggests.
@@ -146,8 +162,11 @@ impl RawConfig {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let raw = Self::from_toml(&text).with_context(|| format!("in {}", path.display()))?;
         let dir = std::path::absolute(path)?.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        let token_file = raw.token_file.map(|path| dir.join(path));
-        Ok(Self { token_file, dir, text, ..raw })
+        let beside = |path: Option<PathBuf>| path.map(|path| dir.join(path));
+        let token_file = beside(raw.token_file);
+        let callback_secret_file = beside(raw.callback_secret_file);
+        let callback_ca_file = beside(raw.callback_ca_file);
+        Ok(Self { token_file, callback_secret_file, callback_ca_file, dir, text, ..raw })
     }
 
     fn from_toml(text: &str) -> Result<Self> {
@@ -173,10 +192,18 @@ impl RawConfig {
             max_queued_bytes: self.max_queued_bytes.or(other.max_queued_bytes),
             retention: self.retention.or(other.retention),
             retention_count: self.retention_count.or(other.retention_count),
-            token_file: self.token_file.or_else(|| access::unless_in_environment(other.token_file)),
+            token_file: self
+                .token_file
+                .or_else(|| access::unless_in_environment(TOKEN_VARIABLE, other.token_file)),
             no_auth: self.no_auth.or(other.no_auth),
             allowed_hosts: self.allowed_hosts.or(other.allowed_hosts),
             allowed_origins: self.allowed_origins.or(other.allowed_origins),
+            callback_hosts: self.callback_hosts.or(other.callback_hosts),
+            callback_networks: self.callback_networks.or(other.callback_networks),
+            callback_secret_file: self.callback_secret_file.or_else(|| {
+                access::unless_in_environment(callbacks::SECRET_VARIABLE, other.callback_secret_file)
+            }),
+            callback_ca_file: self.callback_ca_file.or(other.callback_ca_file),
             enable_fail: self.enable_fail.or(other.enable_fail),
             log_format: self.log_format.or(other.log_format),
             functions: other.functions,
@@ -206,14 +233,21 @@ impl RawConfig {
         };
         let limits = Limits::default();
         let (tokens, token_warning) = access::tokens(self.token_file.as_deref())?;
+        let (callbacks, callback_warning) = callbacks::settings(&callbacks::Raw {
+            hosts: &self.callback_hosts.unwrap_or_default(),
+            networks: &self.callback_networks.unwrap_or_default(),
+            secret_file: self.callback_secret_file.as_deref(),
+            ca_file: self.callback_ca_file.as_deref(),
+        })?;
         let (hosts, origins) =
             (self.allowed_hosts.unwrap_or_default(), self.allowed_origins.unwrap_or_default());
         Ok(Config {
             listen,
             tokens,
-            token_warning,
+            secret_warnings: token_warning.into_iter().chain(callback_warning).collect(),
             no_auth: self.no_auth.unwrap_or(false),
             browsers: access::browsers(listen.ip(), hosts, origins)?,
+            callbacks,
             data_dir: std::path::absolute(self.data_dir.map_or_else(usual_data_dir, Ok)?)?,
             slots,
             slots_reason,
@@ -369,9 +403,10 @@ mod tests {
         for key in known_keys("[functions.words]\ncommand = ['a']\nmode = 'lines'") {
             assert!(says(function, &key), "docker/gristmill.toml does not name {key} of a function");
         }
-        // Forms are for another mode than the one that is shown.
-        let forms = ["input = ", "output = ", "token_file = "];
-        let valid = text.lines().filter(|line| !forms.iter().any(|form| line.starts_with(form)));
+        // Forms are for another mode than the one that is shown, and the files are not here.
+        let others =
+            ["input = ", "output = ", "token_file = ", "callback_secret_file = ", "callback_ca_file = "];
+        let valid = text.lines().filter(|line| !others.iter().any(|other| line.starts_with(other)));
         let raw = RawConfig::from_toml(&valid.collect::<Vec<_>>().join("\n")).unwrap();
         let config = raw.validate().unwrap();
         assert!(RawConfig::from_toml(&text).is_ok() && config.functions.contains_key("words"));

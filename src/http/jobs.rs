@@ -15,10 +15,11 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use super::kinds::{BadRequest, NotEnded, Problems, UnknownJob, WrongState};
 use super::openapi::JOBS;
 use super::query::{self, Named, Params};
-use super::views::{JobBody, JobPage, brief_view, job_view};
+use super::views::{JobBody, JobPage, brief_view, ended_view, job_view};
 use super::{Edge, Problem, results};
 use crate::model::{Job, JobId, JobState};
-use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob};
+use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob, StoreResult};
+use crate::supervisor::PoolView;
 
 /// A list has so many items unless asked otherwise.
 const PAGE: u32 = 100;
@@ -33,7 +34,23 @@ async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
     let pool =
         if job.state.is_final() { edge.supervisor.glance().await } else { edge.supervisor.view().await };
     let pool = pool.unwrap_or_default();
-    Ok(job_view(job, &pool, (edge.now)()))
+    Ok(view_in(edge, job, &pool).await?)
+}
+
+/// The job with what its workers do now, and how far it is with telling its end.
+pub(super) async fn view_in(edge: &Edge, job: &Job, pool: &PoolView) -> StoreResult<JobBody> {
+    let body = job_view(job, pool, (edge.now)());
+    Ok(match &job.spec.options.callback_url {
+        Some(url) => body.with_callback(url, edge.store.callback(job.id).await?),
+        None => body,
+    })
+}
+
+/// What is told of a job that has ended: a JSON object.
+pub async fn ended_message(edge: Edge, job: Job) -> String {
+    let slots = edge.supervisor.glance().await.unwrap_or_default().slots;
+    let message = ended_view(&job, slots, (edge.now)());
+    serde_json::to_string(&message).expect("a job's view always serialises")
 }
 
 /// That a request is held until a job has ended.

@@ -87,6 +87,8 @@ kinds! {
     InputMismatch = UNPROCESSABLE_ENTITY "input-mismatch" "An input does not fit the function's schema";
     /// The `Idempotency-Key` was used for another request.
     KeyReused = UNPROCESSABLE_ENTITY "key-reused" "The key names another request";
+    /// Callbacks are off, or the host of `callback_url` is none that the operator allows.
+    CallbackRefused = UNPROCESSABLE_ENTITY "callback-refused" "The callback_url is refused";
     /// There is too much to do already.
     QueueFull = TOO_MANY_REQUESTS "queue-full" "The queue is full";
     /// A bug in the server; its log says more.

@@ -43,6 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::Problem;
+pub use jobs::ended_message;
 use openapi::at;
 
 use crate::access::{Browsers, Tokens};
@@ -51,6 +52,7 @@ use crate::schema::Schema;
 use crate::store::Store;
 use crate::supervisor::Handle;
 use crate::telemetry::Metrics;
+use crate::webhooks;
 
 /// A function as clients see it.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, ToSchema)]
@@ -128,6 +130,8 @@ pub struct Edge {
     pub tokens: watch::Receiver<Tokens>,
     /// Which hosts and origins are let in.
     pub browsers: Arc<Browsers>,
+    /// How ends of jobs are told; it changes when the configuration is read again.
+    pub callbacks: watch::Receiver<Option<Arc<webhooks::Settings>>>,
     /// What clients may send.
     pub limits: Limits,
     /// Where is counted what happens.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 
-use super::kinds::UnknownFunction;
+use super::kinds::{CallbackRefused, UnknownFunction};
 use super::openapi::query_of;
 use super::query::must_be_utf8;
 use super::submit::SubmitBody;
@@ -41,6 +41,7 @@ pub(super) struct Options<'a> {
     pub(super) retry_backoff: Option<String>,
     pub(super) chunk_size: Option<u32>,
     pub(super) lock: Option<Lock>,
+    pub(super) callback_url: Option<String>,
 }
 
 /// They stand in the query.
@@ -130,6 +131,7 @@ pub(super) fn pairs_options(pairs: Vec<(String, String)>) -> Result<Options<'sta
             "open" => {
                 options.open = value.parse().map_err(|_| wrong(&key, &value, "true or false"))?;
             }
+            "callback_url" => options.callback_url = Some(value),
             "lock" => options.lock = Some(Lock { name: value, permits: 1 }),
             "max_attempts" => {
                 options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
@@ -162,6 +164,7 @@ fn unknown_option(key: &str) -> Problem {
         "retry_backoff",
         "chunk_size",
         "lock",
+        "callback_url",
         "open",
         "label",
     ];
@@ -217,7 +220,7 @@ pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Proble
                 .unwrap_or(declared.retry_backoff()),
             chunk_size: options.chunk_size.map(|n| in_range("chunk_size", n, MOST_CHUNK)).transpose()?,
             lock: options.lock.map(lock).transpose()?,
-            callback_url: None,
+            callback_url: options.callback_url.map(|url| callback_url(edge, &url)).transpose()?,
         },
     })
 }
@@ -228,6 +231,16 @@ fn lock(lock: Lock) -> Result<Lock, Problem> {
         return Err(Problem::bad_request(detail));
     }
     Ok(lock)
+}
+
+/// The URL as it is kept, if its host may be told.
+fn callback_url(edge: &Edge, text: &str) -> Result<String, Problem> {
+    let settings = edge.callbacks.borrow();
+    let checked = match settings.as_ref() {
+        Some(settings) => settings.rules.receivers.check(text).map(String::from),
+        None => Err("callbacks are off; the operator turns them on with callback_hosts".into()),
+    };
+    checked.map_err(|why| Problem::new(CallbackRefused, format!("callback_url: {why}")))
 }
 
 fn backoff(text: &str) -> Result<Duration, Problem> {

@@ -15,8 +15,8 @@ use super::idempotency::{self, KeyedBody};
 use super::inputs::{InputArray, SegmentBuilder, Staging};
 use super::jobs::Wait;
 use super::kinds::{
-    BadJson, BadRequest, InputMismatch, JobDeleted, KeyReused, NotOpen, Problems, QueueFull, TooLarge,
-    UnknownFunction, UnknownJob, UnsupportedMediaType,
+    BadJson, BadRequest, CallbackRefused, InputMismatch, JobDeleted, KeyReused, NotOpen, Problems, QueueFull,
+    TooLarge, UnknownFunction, UnknownJob, UnsupportedMediaType,
 };
 use super::openapi::{InputLines, JOBS, labels, timeout};
 use super::options::{LockParam, Options, Time, check, query_options};
@@ -76,6 +76,9 @@ pub(super) struct SubmitBody<'a> {
     /// A named lock: never two tasks at once of all the jobs that name it; or `{"name": "disk", "permits": 2}`, for two.
     #[schema(inline)]
     lock: Option<LockParam>,
+    /// Where the job's end is told, by a signed POST; its host must be one that the operator allows.
+    #[schema(max_length = 2048)]
+    callback_url: Option<String>,
 }
 
 /// More inputs for an open job.
@@ -106,7 +109,8 @@ struct MoreBody {
         (status = 200, description = "It has ended within the time of `Prefer: wait`.", body = EndedJob,
             headers(("Location" = String, description = "The job's path."),
                 ("Idempotent-Replayed" = Option<String>, description = "`true` if the request had been accepted before."))),
-        Problems<(BadRequest, BadJson, UnknownFunction, JobDeleted, TooLarge, UnsupportedMediaType, InputMismatch, KeyReused, QueueFull)>
+        Problems<(BadRequest, BadJson, UnknownFunction, JobDeleted, TooLarge, UnsupportedMediaType, InputMismatch, KeyReused,
+            CallbackRefused, QueueFull)>
     )
 )]
 pub(super) async fn submit(
@@ -283,6 +287,7 @@ async fn read_json(
         retry_backoff: request.retry_backoff.map(Time::into_text),
         chunk_size: request.chunk_size,
         lock: request.lock.map(LockParam::into_lock),
+        callback_url: request.callback_url,
     };
     let intake = intake(options.open);
     let (spec, inputs) = (check(edge, options)?, request.inputs.unwrap_or_default().0);

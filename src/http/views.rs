@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::model::job::WorkerShare;
 use crate::model::{Histogram, Job, JobId, JobState, Lock, OnError, Timestamp};
+use crate::store::{Callback, CallbackState};
 use crate::supervisor::{PoolView, StartFailure, WorkerActivity, WorkerView};
 
 /// A page of a list of jobs, and the cursor of the next one.
@@ -19,7 +20,7 @@ pub(super) struct JobPage {
     pub(super) next: Option<JobId>,
 }
 
-/// A job. Lists leave out `workers` and `running`.
+/// A job. Lists leave out `workers`, `running` and `callback`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job, example = job_example)]
 pub(super) struct JobBody {
@@ -48,6 +49,10 @@ pub(super) struct JobBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     start_failure: Option<StartFailureBody>,
+    /// There if the job has a `callback_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    callback: Option<CallbackBody>,
     links: LinksBody,
 }
 
@@ -215,6 +220,37 @@ struct StartFailureBody {
     next_in_ms: Option<f64>,
 }
 
+/// How far it is with telling the job's end.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Callback)]
+struct CallbackBody {
+    /// Where it is told.
+    url: String,
+    /// `pending`, `delivered` or `failed`.
+    #[schema(pattern = "^(pending|delivered|failed)$")]
+    state: &'static str,
+    /// How often it has been tried.
+    attempts: u32,
+    /// Why the last try that failed did.
+    last_error: Option<String>,
+    /// When it is tried next; `null` if it is not to be, or the job has not ended.
+    #[schema(format = DateTime)]
+    next_at: Option<String>,
+}
+
+/// What a receiver is told of a job that has ended.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobEnded)]
+pub(super) struct EndedBody {
+    /// `job.ended`.
+    r#type: &'static str,
+    /// When it ended.
+    #[schema(format = DateTime)]
+    timestamp: String,
+    /// The job, as lists have it.
+    data: JobBody,
+}
+
 /// Where there is more about a job.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Links)]
@@ -271,6 +307,23 @@ pub(super) fn job_view(job: &Job, pool: &PoolView, now: Timestamp) -> JobBody {
     body
 }
 
+impl JobBody {
+    /// With how far it is with telling the job's end at this URL, of which nothing is known before.
+    pub(super) fn with_callback(self, url: &str, callback: Option<Callback>) -> Self {
+        let before = Callback { state: CallbackState::Pending, attempts: 0, last_error: None, next_at: None };
+        let Callback { state, attempts, last_error, next_at } = callback.unwrap_or(before);
+        let (url, state, next_at) = (url.to_owned(), state.as_str(), next_at.map(rfc3339));
+        let callback = CallbackBody { url, state, attempts, last_error, next_at };
+        Self { callback: Some(callback), ..self }
+    }
+}
+
+/// What is told of a job that has ended.
+pub(super) fn ended_view(job: &Job, slots: u32, now: Timestamp) -> EndedBody {
+    let timestamp = rfc3339(job.finished_at.unwrap_or(now));
+    EndedBody { r#type: "job.ended", timestamp, data: brief_view(job, slots, now) }
+}
+
 /// A job as it stands in a list.
 pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
     let options = &job.spec.options;
@@ -297,6 +350,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
         workers: None,
         running: None,
         start_failure: None,
+        callback: None,
         links: LinksBody {
             itself: format!("/v1/jobs/{}", job.id),
             results: format!("/v1/jobs/{}/results", job.id),

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::{LastEventId, event, last_event_id, respond};
+use crate::http::jobs::view_in;
 use crate::http::kinds::{Problems, UnknownJob};
 use crate::http::openapi::EVENTS;
 use crate::http::query::{self, Named};
-use crate::http::views::job_view;
 use crate::http::{Edge, Problem};
 use crate::model::{Job, JobId, WorkerName};
 use crate::store::{JobWatch, StoreResult};
@@ -133,7 +133,7 @@ impl Follower {
         if self.told.as_ref() == Some(&told) {
             return Ok(());
         }
-        let body = job_view(&job, &pool, (self.edge.now)());
+        let body = view_in(&self.edge, &job, &pool).await?;
         self.ready.push_back(event("job", &event_id(&job), &body));
         self.over = job.state.is_final();
         self.ready.extend(self.over.then(|| end(&job)));

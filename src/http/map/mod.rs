@@ -18,7 +18,9 @@ use utoipa::{IntoParams, PartialSchema as _};
 
 use super::bodies::{MediaType, media_type, unsupported};
 use super::inputs::{SegmentBuilder, Staging};
-use super::kinds::{BadJson, BadRequest, Problems, QueueFull, UnknownFunction, UnsupportedMediaType};
+use super::kinds::{
+    BadJson, BadRequest, CallbackRefused, Problems, QueueFull, UnknownFunction, UnsupportedMediaType,
+};
 use super::openapi::{InputLines, MAP, query_of};
 use super::options::{check, pairs_options, query_pairs};
 use super::query::Named;
@@ -59,7 +61,7 @@ impl IntoParams for MapParams {
         (status = 200, description = "Results, in the order of the inputs unless asked otherwise.",
             content((inline(ResultLines) = "application/x-ndjson")),
             headers(("Location" = String, description = "The job's path."), ("Gristmill-Job" = String, description = "Its id."))),
-        Problems<(BadRequest, BadJson, UnknownFunction, UnsupportedMediaType, QueueFull)>
+        Problems<(BadRequest, BadJson, UnknownFunction, UnsupportedMediaType, CallbackRefused, QueueFull)>
     )
 )]
 pub(super) async fn map(

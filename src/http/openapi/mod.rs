@@ -7,6 +7,7 @@
 mod schemas;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -67,6 +68,7 @@ pub(super) fn head() -> OpenApi {
     ));
     let components = ComponentsBuilder::new()
         .schema(ProblemBody::name(), ProblemBody::schema())
+        .schemas_from_iter([webhooks::body()])
         .responses_from_iter(common())
         .security_scheme("token", SecurityScheme::Http(token.build()));
     OpenApiBuilder::new()
@@ -74,6 +76,7 @@ pub(super) fn head() -> OpenApi {
         .servers(Some([Server::new("/")]))
         .tags(Some(TAGS.map(tag)))
         .components(Some(components.build()))
+        .webhooks(Some(webhooks::all()))
         .build()
 }
 
