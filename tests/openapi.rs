@@ -128,6 +128,9 @@ fn answers_are_as_described() {
     for headers in [&[][..], &PAGE] {
         contract.call("GET /v1/jobs/{id}/logs", &id, headers, "").expect(200);
     }
+    contract.call("GET /v1/jobs/{id}/timeline?limit=1", &id, &[], "").expect(200);
+    contract.call("GET /v1/jobs/{id}/timeline", &stuck_id, &[], "").expect(200);
+    contract.call("GET /v1/jobs/{id}/timeline?limit=0", &id, &[], "").expect(400);
     contract.call("POST /v1/jobs/{id}/inputs", &open_id, &AS_JSON, r#"{"inputs": [1]}"#).expect(202);
     contract.call("POST /v1/jobs/{id}/pause", &open_id, &[], "").expect(200);
     contract.call("POST /v1/jobs/{id}/resume", &open_id, &[], "").expect(200);

@@ -31,7 +31,7 @@ fn documented_job() -> Value {
         "workers": [{"name": "worker-1", "node": "…", "pid": 4242, "state": "busy", "tasks": 0, "busy_ms": 0.0,
                      "cpu_ms": 0.0, "max_rss_bytes": 0}],
         "running": [{"index": 0, "attempt": 1, "worker": "worker-1", "pid": 4242, "running_ms": 0.1}],
-        "links": {"self": "/v1/jobs/…", "results": "/v1/jobs/…/results", "events": "/v1/jobs/…/events", "logs": "/v1/jobs/…/logs"},
+        "links": {"self": "/v1/jobs/…", "results": "/v1/jobs/…/results", "events": "/v1/jobs/…/events", "logs": "/v1/jobs/…/logs", "timeline": "/v1/jobs/…/timeline"},
     })
 }
 

@@ -24,12 +24,13 @@ const BOSS: &str = "boss-0123456789abcdef";
 const SECRET: &str = "secret-of-one-test-0123456789";
 const NO_JOB: &str = "/v1/jobs/00000000-0000-7000-8000-000000000000";
 /// Every call that wants a token, and the scope that it needs.
-const CALLS: [(&str, &str, &str); 21] = [
+const CALLS: [(&str, &str, &str); 22] = [
     ("GET", "/v1/jobs", "read"),
     ("GET", "/v1/jobs/1", "read"),
     ("GET", "/v1/jobs/1/results", "read"),
     ("GET", "/v1/jobs/1/events", "read"),
     ("GET", "/v1/jobs/1/logs", "read"),
+    ("GET", "/v1/jobs/1/timeline", "read"),
     ("GET", "/v1/pool", "read"),
     ("GET", "/v1/functions", "read"),
     ("GET", "/v1/nowhere", "read"),

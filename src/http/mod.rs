@@ -27,6 +27,7 @@ mod query;
 pub mod render;
 mod results;
 mod submit;
+mod timeline;
 mod views;
 
 use std::sync::Arc;
@@ -156,6 +157,7 @@ fn api() -> OpenApiRouter<Edge> {
         .routes(at("/v1/jobs/{id}/results", routes!(results::results, results::free)))
         .routes(at("/v1/jobs/{id}/events", routes!(events::job::job_events)))
         .routes(at("/v1/jobs/{id}/logs", routes!(logs::logs)))
+        .routes(at("/v1/jobs/{id}/timeline", routes!(timeline::timeline)))
         .routes(at("/v1/map/{function}", routes!(map::map)))
         .routes(at("/v1/events", routes!(events::server::server_events)))
         .routes(at("/v1/pool", routes!(pool::status, pool::resize)))

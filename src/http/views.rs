@@ -260,6 +260,7 @@ struct LinksBody {
     results: String,
     events: String,
     logs: String,
+    timeline: String,
 }
 
 /// A job at work, as the documentation shows it.
@@ -279,7 +280,8 @@ fn job_example() -> serde_json::Value {
             "cpu_ms": 1.9, "max_rss_bytes": 4_853_760}],
         "running": [{"index": 1, "attempt": 1, "worker": "worker-1", "pid": 4242, "running_ms": 0.1}],
         "links": {"self": format!("/v1/jobs/{id}"), "results": format!("/v1/jobs/{id}/results"),
-            "events": format!("/v1/jobs/{id}/events"), "logs": format!("/v1/jobs/{id}/logs")},
+            "events": format!("/v1/jobs/{id}/events"), "logs": format!("/v1/jobs/{id}/logs"),
+            "timeline": format!("/v1/jobs/{id}/timeline")},
     })
 }
 
@@ -356,6 +358,7 @@ pub(super) fn brief_view(job: &Job, slots: u32, now: Timestamp) -> JobBody {
             results: format!("/v1/jobs/{}/results", job.id),
             events: format!("/v1/jobs/{}/events", job.id),
             logs: format!("/v1/jobs/{}/logs", job.id),
+            timeline: format!("/v1/jobs/{}/timeline", job.id),
         },
     }
 }

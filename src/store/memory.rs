@@ -16,7 +16,7 @@ use super::{
     Appended, Callback, CallbackState, CallbackTry, ChangeWatch, Chunk, Claim, Claimed, Completion, Counts,
     Deleted, DueCallback, DueCallbacks, IdempotencyKey, Intake, JobFilter, JobWatch, LogEntry, LogFilter,
     LogPage, MAX_LOG_BYTES, MoreInputs, NewJob, Order, QueueLimits, Receipt, Release, Requeue, Retention,
-    Retried, RunnableJob, Store, StoreResult, Submitted, TryOutcome,
+    Retried, Run, RunnableJob, Store, StoreResult, Submitted, TryOutcome,
 };
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used, lines};
@@ -517,6 +517,17 @@ impl Store for MemoryStore {
             Order::Input => single.first_index >= after,
         };
         Ok(results.into_iter().filter(behind).take(count).collect())
+    }
+
+    async fn runs(&self, id: JobId, after: u64) -> StoreResult<Vec<Run>> {
+        let state = self.lock();
+        let singles = state.jobs.get(&id).map(|entry| entry.in_order(Order::Completion)).unwrap_or_default();
+        let run = |single: ResultSegment| {
+            let ResultSegment { first_seq, first_index, attempt, body, .. } = single;
+            let ResultBody::Ran { worker, pid, outcomes, used, .. } = body else { return None };
+            Some(Run { first_seq, first_index, attempt, worker, pid, outcomes, span: used.span? })
+        };
+        Ok(singles.into_iter().filter(|single| single.first_seq > after).filter_map(run).take(100).collect())
     }
 
     fn watch(&self, id: JobId) -> JobWatch {

@@ -341,6 +341,25 @@ pub enum Retried {
     NotEnded(JobState),
 }
 
+/// What a worker ended of a job at one time, without payload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The place of the first task in the job's result queue.
+    pub first_seq: u64,
+    /// The index of the first; the others follow it.
+    pub first_index: u64,
+    /// Which attempt at them it was.
+    pub attempt: u32,
+    /// The worker's name.
+    pub worker: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Durations and failures.
+    pub outcomes: Outcomes,
+    /// When it was at work on them, one after the other.
+    pub span: Span,
+}
+
 /// The order of a job's results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
@@ -413,6 +432,10 @@ pub trait Store: Send + Sync + 'static {
         after: u64,
         limit: u64,
     ) -> StoreResult<Vec<ResultSegment>>;
+
+    /// What workers ended of a job and when, in the order of completion, behind the run that has this first seq; some
+    /// of it at a time, none at the end. What has been freed is not among it.
+    async fn runs(&self, id: JobId, after: u64) -> StoreResult<Vec<Run>>;
 
     /// Wakes after each commit that changes this job.
     fn watch(&self, id: JobId) -> JobWatch;

@@ -227,7 +227,7 @@ impl Bench {
             task_times: outcomes.times(),
             outcomes,
             lines: block.into(),
-            span: Span { start: self.now(), end: self.now() },
+            span: Span { start: self.now(), end: Timestamp(self.now().0 + 1_000_000) },
             busy_ns: 1_000,
             cpu_ns: 900,
             max_rss_bytes: 4_096 + first,

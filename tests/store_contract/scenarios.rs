@@ -515,6 +515,44 @@ async fn who_follows_all_jobs_hears_of_each_change(bench: Bench) {
     assert_eq!(there.iter().map(|job| job.id).collect::<Vec<_>>(), [before]);
 }
 
+/// Each task that ran, with its attempt and whether it failed, in the order of completion.
+async fn all_runs(bench: &Bench, id: JobId) -> Vec<(u64, u32, bool)> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let runs = bench.store().runs(id, after).await.unwrap();
+        let Some(last) = runs.last() else { return all };
+        after = last.first_seq;
+        for run in runs {
+            assert_eq!((run.worker.as_str(), run.pid), ("worker-1", 42));
+            let most = Timestamp(bench.now().0 + 1_000_000);
+            assert!(Timestamp(0) < run.span.start && run.span.start <= run.span.end, "{run:?}");
+            assert!(run.span.end <= most, "{run:?}");
+            let outcomes = run.outcomes.iter().map(|(_, failed)| failed);
+            all.extend((run.first_index..).zip(outcomes).map(|(index, failed)| (index, run.attempt, failed)));
+        }
+    }
+}
+
+async fn what_ran_when_is_kept_without_payload(bench: Bench) {
+    let id = bench.submit(300).await;
+    let chunk = bench.claim_one(id, 200).await;
+    bench.complete_some(&chunk, 0, 200, &[3, 4]).await;
+    let expected: Vec<_> = (0..200).map(|index| (index, 1, index == 3 || index == 4)).collect();
+    assert_eq!(all_runs(&bench, id).await, expected);
+    bench.store().cancel(id, bench.now()).await.unwrap();
+    assert_eq!(all_runs(&bench, id).await, expected, "what was cancelled has not run");
+    assert!(matches!(bench.store().retry_failed(id).await.unwrap(), Retried::Yes(_, 2)));
+    for _ in 0..2 {
+        let again = bench.claim_one(id, 1).await;
+        bench.complete(&again).await;
+    }
+    let again = [(3, 2, false), (4, 2, false)];
+    assert_eq!(all_runs(&bench, id).await, [expected, again.to_vec()].concat());
+    let seq = bench.store().free_results(id, 100).await.unwrap().unwrap();
+    assert_eq!(all_runs(&bench, id).await.len() as u64, 202 - seq);
+    assert!(bench.store().runs(Bench::new_id(), 0).await.unwrap().is_empty());
+}
+
 async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
     let id = bench.submit(30).await;
     for chunk in bench.claim(id, 3, 10).await {
@@ -788,6 +826,7 @@ contract! {
     a_full_queue_takes_no_more_and_keeps_nothing_of_it
     jobs_that_ended_are_swept_by_age_and_by_number
     who_follows_all_jobs_hears_of_each_change
+    what_ran_when_is_kept_without_payload
     results_are_freed_up_to_where_their_reader_is
     a_paused_job_gives_no_leases_until_it_is_resumed
     every_end_of_a_job_is_told

@@ -12,6 +12,7 @@ mod lease;
 mod payloads;
 mod read;
 mod rows;
+mod runs;
 mod space;
 mod submit;
 mod writer;
@@ -29,7 +30,7 @@ use super::watch::Watches;
 use super::{
     Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Counts, Deleted, DueCallbacks,
     JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
-    Retention, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Retention, Retried, Run, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
@@ -282,6 +283,10 @@ impl Store for SqliteStore {
         limit: u64,
     ) -> StoreResult<Vec<ResultSegment>> {
         self.look_up(|conn| read::results(conn, &self.payload_dir, id, order, after, limit)).await
+    }
+
+    async fn runs(&self, id: JobId, after: u64) -> StoreResult<Vec<Run>> {
+        self.search(move |conn| runs::runs(conn, id, after)).await
     }
 
     fn watch(&self, id: JobId) -> JobWatch {
