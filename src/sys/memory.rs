@@ -33,6 +33,8 @@ pub struct Reading {
 struct Files {
     limit: &'static str,
     held: &'static str,
+    /// Has a line `oom_kill` with how often the kernel has killed in it.
+    kills: &'static str,
     /// Limit and use of swap; in version 1 with memory.
     swap_limit: &'static str,
     swap_held: &'static str,
@@ -44,6 +46,7 @@ struct Files {
 const V2: Files = Files {
     limit: "memory.max",
     held: "memory.current",
+    kills: "memory.events",
     swap_limit: "memory.swap.max",
     swap_held: "memory.swap.current",
     swap_has_memory: false,
@@ -52,6 +55,7 @@ const V2: Files = Files {
 const V1: Files = Files {
     limit: "memory.limit_in_bytes",
     held: "memory.usage_in_bytes",
+    kills: "memory.oom_control",
     swap_limit: "memory.memsw.limit_in_bytes",
     swap_held: "memory.memsw.usage_in_bytes",
     swap_has_memory: true,
@@ -77,6 +81,13 @@ impl Group {
         let used = held.saturating_sub(self.reclaimable(&stat));
         let room = limit.saturating_sub(used) + self.swap_room(limit, held).min(free_swap);
         Some(Reading { limit, room })
+    }
+
+    /// How often the kernel has killed a process in it for want of memory.
+    pub fn kills(&self) -> u64 {
+        let text = fs::read_to_string(self.dir.join(self.files.kills)).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }
 
     fn limit(&self) -> Option<u64> {
@@ -171,6 +182,17 @@ mod tests {
         ]);
         assert_eq!(fixture.read("4:memory:/box\n0::/\n", 0), [(1000, 400)]);
         assert_eq!(fixture.read("4:memory:/box\n", 1 << 30), [(1000, 800)]);
+    }
+
+    #[test]
+    fn both_versions_count_what_the_kernel_has_killed() {
+        let v2 = [("memory.max", "1000"), ("memory.events", "oom 9\noom_kill 3\noom_group_kill 0\n")];
+        let v1 = [
+            ("memory/memory.limit_in_bytes", "1000"),
+            ("memory/memory.oom_control", "under_oom 0\noom_kill 2\n"),
+        ];
+        assert_eq!(Fixture::new(&v2).limited("0::/\n")[0].kills(), 3);
+        assert_eq!(Fixture::new(&v1).limited("4:memory:/\n")[0].kills(), 2);
     }
 
     #[test]

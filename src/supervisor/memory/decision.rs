@@ -5,10 +5,14 @@ use std::time::Duration;
 use crate::pool::WorkerId;
 use crate::sys::memory::Reading;
 
-/// A worker is ended when there is less room than this part of the limit …
+/// A worker is ended when there is less room than a tenth of the limit …
 const MARGIN_PART: u64 = 10;
-/// … or than this, in bytes.
-const MOST_MARGIN: u64 = 512 << 20;
+/// … but in a small container than this, in bytes, or a quarter: a worker can take it in the time in which a busy
+/// machine lets this thread run …
+const LEAST_MARGIN: u64 = 64 << 20;
+const MOST_MARGIN_PART: u64 = 4;
+/// … and in a large one than this.
+const MOST_MARGIN: u64 = 1 << 30;
 /// So much memory may be taken by all workers together in a second, in bytes: a core that does nothing but touch new
 /// pages takes about 1 GiB.
 const GROWTH_PER_SECOND: u64 = 4 << 30;
@@ -25,7 +29,7 @@ pub(super) struct Held {
 }
 
 fn margin(limit: u64) -> u64 {
-    (limit / MARGIN_PART).min(MOST_MARGIN)
+    (limit / MARGIN_PART).clamp(LEAST_MARGIN.min(limit / MOST_MARGIN_PART), MOST_MARGIN)
 }
 
 /// How long it takes at least until there may be too little room.
@@ -64,8 +68,11 @@ mod tests {
     fn the_largest_goes_when_there_is_too_little_room() {
         assert_eq!(chosen(reading(1000, 100), 0, &[10, 700, 90]), None);
         assert_eq!(chosen(reading(1000, 99), 0, &[10, 700, 90]), Some(2));
-        assert_eq!(chosen(reading(100_000, 512), 0, &[10, 700, 90]), None, "of much, 512 MiB are enough");
-        assert_eq!(chosen(reading(100_000, 511), 0, &[10, 700, 90]), Some(2));
+        assert_eq!(chosen(reading(100_000, 1024), 0, &[10, 700, 90]), None, "of much, 1 GiB is enough");
+        assert_eq!(chosen(reading(100_000, 1023), 0, &[10, 700, 90]), Some(2));
+        assert_eq!(chosen(reading(300, 64), 0, &[10, 200]), None, "of little, a tenth is soon gone");
+        assert_eq!(chosen(reading(300, 63), 0, &[10, 200]), Some(2));
+        assert_eq!(chosen(reading(64, 16), 0, &[10, 30]), None);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::sys::proc;
 use crate::units::show_size;
 use decision::{Held, LONGEST, next_look, victim};
 
+/// What the kernel has killed takes no longer to give its memory back.
+const TIME_TO_DIE: Duration = Duration::from_millis(100);
+
 /// What the loop tells.
 #[derive(Debug)]
 enum Message {
@@ -57,6 +60,8 @@ impl Memory {
         let (messages, incoming) = channel();
         let pace = Arc::new(Pace::default());
         let (workers, ending) = (BTreeMap::new(), BTreeMap::new());
+        let groups =
+            groups.into_iter().map(|group| Watched { kills: group.kills(), group, spared: None }).collect();
         let mut watch = Watch { groups, workers, ending, pace: Arc::clone(&pace) };
         let thread = std::thread::Builder::new().name("memory".into());
         if let Err(error) = thread.spawn(move || watch.run(&incoming)) {
@@ -115,9 +120,30 @@ fn wait(incoming: &Receiver<Message>, until: Option<Instant>) -> Result<Message,
     }
 }
 
+/// A cgroup, and what the kernel has done there.
+#[derive(Debug)]
+struct Watched {
+    group: Group,
+    /// How often it had killed there when last seen.
+    kills: u64,
+    /// Until when what it has killed may take to give its memory back.
+    spared: Option<Instant>,
+}
+
+impl Watched {
+    /// Whether the kernel has killed there just now, so that there will be room soon.
+    fn is_spared(&mut self, now: Instant) -> bool {
+        let kills = self.group.kills();
+        if kills != self.kills {
+            (self.kills, self.spared) = (kills, Some(now + TIME_TO_DIE));
+        }
+        self.spared.is_some_and(|until| now < until)
+    }
+}
+
 #[derive(Debug)]
 struct Watch {
-    groups: Vec<Group>,
+    groups: Vec<Watched>,
     workers: BTreeMap<WorkerId, (u32, child::Handle)>,
     /// What those held that were told to end, and have not yet.
     ending: BTreeMap<WorkerId, u64>,
@@ -153,10 +179,14 @@ impl Watch {
 
     /// Looks at each cgroup, and does what is needed; how long until the next look.
     fn look(&mut self) -> Duration {
-        let free_swap = free_swap();
-        let readings: Vec<Reading> = self.groups.iter().filter_map(|group| group.read(free_swap)).collect();
-        readings.iter().for_each(|reading| self.make_room(*reading));
-        readings.iter().map(next_look).min().unwrap_or(LONGEST)
+        let (now, free_swap) = (Instant::now(), free_swap());
+        let looks = self.groups.iter_mut().filter_map(|watched| {
+            let is_spared = watched.is_spared(now);
+            watched.group.read(free_swap).map(|reading| (reading, is_spared))
+        });
+        let looks: Vec<(Reading, bool)> = looks.collect();
+        looks.iter().filter(|(_, is_spared)| !is_spared).for_each(|(reading, _)| self.make_room(*reading));
+        looks.iter().map(|(reading, _)| next_look(reading)).min().unwrap_or(LONGEST)
     }
 
     fn make_room(&mut self, reading: Reading) {
