@@ -171,3 +171,53 @@ fn pages_go_on_to_the_results_of_tasks_that_were_run_again() {
     assert_eq!(seqs.last(), Some(&6));
     assert_eq!(job.page("order=input")["next"], Value::Null);
 }
+
+#[test]
+fn failures_are_read_without_the_rest() {
+    let server = Server::start();
+    let fails = json!({"mode": "exception", "retryable": false});
+    let input = |n| if n % 100 == 7 { fails.clone() } else { json!({"mode": "stdout"}) };
+    let inputs: Vec<Value> = (0..1000).map(input).collect();
+    let job = server.map("fail", &json!(inputs));
+    let status = job.wait();
+    assert_eq!(status["progress"]["failed"], 10, "{status:#}");
+    let expected: Vec<u64> = (0..10).map(|n| n * 100 + 7).collect();
+    let all: Vec<Value> = job.results().into_iter().filter(|result| result["status"] == "failed").collect();
+    let failed = job.results_by("failed=true");
+    assert_eq!(failed, all);
+    let mut found = indices(&failed);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    let (mut after, mut paged) = (0, Vec::new());
+    while let Some(next) = {
+        let page = job.page(&format!("failed=true&limit=3&after={after}"));
+        paged.extend(page["items"].as_array().unwrap().clone());
+        page["next"].as_u64()
+    } {
+        after = next;
+    }
+    assert_eq!(paged, all);
+    let path = format!("{}/results?failed=true&order=input", job.path());
+    server.get(&path).problem(400, "bad-request");
+}
+
+#[test]
+fn the_status_has_the_histogram_of_the_task_times() {
+    let server = Server::start();
+    let job = finished_echo_job(&server, 500);
+    let times = job.status()["timings"]["task_ms"].clone();
+    let buckets = times["histogram"].as_array().unwrap();
+    assert_eq!(buckets.iter().map(|bucket| bucket[2].as_u64().unwrap()).sum::<u64>(), 500, "{times:#}");
+    let edge = |at: usize, end: usize| buckets[at][end].as_f64().unwrap();
+    for at in 1..buckets.len() {
+        assert!(edge(at - 1, 1) <= edge(at, 0), "{times:#}");
+    }
+    let within = |time: &str, at: usize| {
+        let ms = times[time].as_f64().unwrap();
+        assert!(edge(at, 0) - 0.001 <= ms && ms <= edge(at, 1) + 0.001, "{time}: {times:#}");
+    };
+    within("min", 0);
+    within("max", buckets.len() - 1);
+    let listed = server.get("/v1/jobs").json()["items"][0]["timings"]["task_ms"].clone();
+    assert!(listed["p50"].is_f64() && listed.get("histogram").is_none(), "{listed:#}");
+}

@@ -19,6 +19,9 @@ pub enum Fields {
 #[derive(Debug)]
 pub struct Rendering {
     segment: ResultSegment,
+    /// The position that its first result has in its order.
+    position: u64,
+    only_failed: bool,
     /// How many of its results are done, and where the next one's outcome and line begin.
     done: u64,
     outcome_at: usize,
@@ -29,11 +32,12 @@ impl Rendering {
     /// Begins behind the first `after` results of this order.
     pub fn new(segment: ResultSegment, order: Order, after: u64) -> Self {
         let position = match order {
-            Order::Completion => segment.first_seq - 1,
+            Order::Completion | Order::Failed => segment.first_seq - 1,
             Order::Input => segment.first_index,
         };
         let skip = after.saturating_sub(position).min(segment.count);
-        let mut rendering = Self { segment, done: 0, outcome_at: 0, line_at: 0 };
+        let only_failed = order == Order::Failed;
+        let mut rendering = Self { segment, position, only_failed, done: 0, outcome_at: 0, line_at: 0 };
         rendering.each(skip, |_, _| true);
         rendering
     }
@@ -41,6 +45,11 @@ impl Rendering {
     /// Whether nothing is left of it.
     pub fn is_done(&self) -> bool {
         self.done == self.segment.count
+    }
+
+    /// How far it is in its order.
+    pub fn after(&self) -> u64 {
+        self.position + self.done
     }
 
     /// Appends a line for each of the next results, `limit` at most and until `out` is of the size `full`; gives how
@@ -58,7 +67,13 @@ impl Rendering {
             }
             ResultBody::Cancelled | ResultBody::NotRun { .. } => String::new(),
         };
-        self.each(limit, |at, outcome| {
+        let only_failed = self.only_failed;
+        let mut given = 0;
+        self.each(if only_failed { u64::MAX } else { limit }, |at, outcome| {
+            if only_failed && !outcome.has_failed() {
+                return true;
+            }
+            given += 1;
             match outcome {
                 Outcome::Succeeded(_, line) if fields == Fields::Output => out.extend_from_slice(line),
                 Outcome::Failed(..) | Outcome::Cancelled(_) | Outcome::NotRun(_)
@@ -82,8 +97,9 @@ impl Rendering {
                 }
             }
             out.push(b'\n');
-            out.len() < full
-        })
+            out.len() < full && given < limit
+        });
+        given
     }
 
     /// Calls `visit` for the next results, `limit` at most and as long as it wants more; gives how many there were.
@@ -140,6 +156,10 @@ enum Outcome<'a> {
 }
 
 impl Outcome<'_> {
+    fn has_failed(self) -> bool {
+        matches!(self, Self::Failed(..) | Self::NotRun(_))
+    }
+
     fn status(self) -> &'static str {
         match self {
             Self::Succeeded(..) => r#","status":"succeeded","output":"#,
@@ -204,6 +224,8 @@ mod tests {
         assert_eq!(text(Order::Completion, 0, 2, Fields::All), format!("{first}\n{second}\n"));
         assert_eq!(text(Order::Completion, 5, 1, Fields::All), format!("{second}\n"));
         assert_eq!(text(Order::Input, 11, 1, Fields::All), format!("{second}\n"));
+        assert_eq!(text(Order::Failed, 0, 9, Fields::All), format!("{second}\n"));
+        assert_eq!(text(Order::Failed, 6, 9, Fields::All), "");
     }
 
     #[test]

@@ -88,6 +88,20 @@ pub(super) struct ResultParams {
     /// Go on as results come, until the job has ended; only as lines.
     #[serde(default)]
     follow: bool,
+    #[serde(default)]
+    failed: bool,
+}
+
+impl ResultParams {
+    fn order(&self) -> Result<Order, Problem> {
+        match (self.order, self.failed) {
+            (order, false) => Ok(order.into()),
+            (OrderParam::Completion, true) => Ok(Order::Failed),
+            (OrderParam::Input, true) => Err(Problem::bad_request(
+                "failed=true goes by the order of completion: leave out order=input",
+            )),
+        }
+    }
 }
 
 /// What came of a task.
@@ -224,7 +238,7 @@ pub(super) async fn results(
     Params(params): Params<ResultParams>,
 ) -> Result<Response, Problem> {
     let job = edge.store.job(query::job_id(&id)?).await?.ok_or_else(|| Problem::unknown_job(&id))?;
-    let (order, fields) = (params.order.into(), params.fields.into());
+    let (order, fields) = (params.order()?, params.fields.into());
     let freed = edge.store.freed_through(job.id).await?;
     if freed > 0 && (order == Order::Input || params.after < freed) {
         return Err(Problem::results_freed(freed));
@@ -313,7 +327,7 @@ impl Cursor {
                 lines.reserve(PIECE_BYTES + PIECE_BYTES / 8);
             }
             let count = rendering.render(&mut lines, self.left, PIECE_BYTES, self.fields);
-            self.after += count;
+            self.after = rendering.after();
             self.left -= count;
             if rendering.is_done() {
                 self.rendering = None;
@@ -366,7 +380,7 @@ impl Cursor {
         let freed = self.edge.store.freed_through(self.job).await?;
         let missed = match self.order {
             Order::Input => freed > 0 && self.after < job.tally.done(),
-            Order::Completion => self.after < freed,
+            Order::Completion | Order::Failed => self.after < freed,
         };
         if missed { Err(Problem::results_freed(freed)) } else { Ok(()) }
     }

@@ -145,6 +145,9 @@ struct TaskTimesBody {
     p95: Option<f64>,
     p99: Option<f64>,
     max: Option<f64>,
+    /// The buckets that are not empty: from, to and how many tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    histogram: Option<Vec<(f64, f64, u64)>>,
 }
 
 /// What one worker did for one job.
@@ -303,6 +306,7 @@ pub(super) fn job_view(job: &Job, pool: &PoolView, now: Timestamp) -> JobBody {
     body.progress.running = unfinished.min(running.len() as u64);
     body.progress.queued = unfinished - body.progress.running;
     body.workers = Some(worker_shares(job, pool));
+    body.timings.task_ms.histogram = Some(buckets(&job.task_times));
     let failure = pool.start_failures.iter().find(|failure| failure.function == job.spec.function);
     body.start_failure = failure.filter(|_| !job.state.is_final()).map(start_failure);
     body.running = Some(if job.state.is_final() { Vec::new() } else { running });
@@ -416,7 +420,13 @@ fn task_times(times: &Histogram) -> TaskTimesBody {
         p95: quantile(0.95),
         p99: quantile(0.99),
         max: some.then(|| ns_as_ms(times.max_ns)),
+        histogram: None,
     }
+}
+
+/// To the nanosecond, which a bucket of short times needs.
+fn buckets(times: &Histogram) -> Vec<(f64, f64, u64)> {
+    times.buckets().map(|(from, to, tasks)| (from as f64 / 1e6, to as f64 / 1e6, tasks)).collect()
 }
 
 /// What each worker did for the job, those that have answered nothing yet among them.

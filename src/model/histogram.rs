@@ -85,6 +85,14 @@ impl Histogram {
         (self.count > 0).then(|| self.sum_ns as f64 / self.count as f64)
     }
 
+    /// The buckets that are not empty, the shortest times first: from, to (both in nanoseconds) and how many.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        self.buckets.iter().map(|(bucket, n)| {
+            let (from, width) = bounds(*bucket);
+            (from, from.saturating_add(width), *n)
+        })
+    }
+
     /// The bytes that stores keep: LEB128 numbers (sum, minimum, maximum, then pairs of bucket and count).
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(16 + 4 * self.buckets.len());
@@ -130,13 +138,19 @@ fn bucket(ns: u64) -> u16 {
     (((log - SUB_BITS + 1) << SUB_BITS) + sub as u32) as u16
 }
 
-fn middle(bucket: u16) -> u64 {
+/// Where a bucket begins, and how wide it is.
+fn bounds(bucket: u16) -> (u64, u64) {
     let (power, sub) = (u32::from(bucket) >> SUB_BITS, u64::from(bucket) & ((1 << SUB_BITS) - 1));
     if power == 0 {
-        return sub;
+        return (sub, 1);
     }
     let width = 1_u64 << (power - 1);
-    ((1 << SUB_BITS) + sub) * width + width / 2
+    (((1 << SUB_BITS) + sub) * width, width)
+}
+
+fn middle(bucket: u16) -> u64 {
+    let (from, width) = bounds(bucket);
+    from + width / 2
 }
 
 /// Appends an unsigned LEB128 number.
@@ -193,6 +207,15 @@ mod tests {
         for power in 3..64 {
             let below = times.iter().filter(|ns| **ns < 1 << power).count() as u64;
             assert_eq!(histogram.below(power), below, "2^{power}");
+        }
+    }
+
+    #[test]
+    fn each_time_lies_in_its_bucket() {
+        for ns in [0, 7, 8, 1_000, 123_456_789, u64::MAX] {
+            let buckets: Vec<_> = Histogram::of([ns, ns].into_iter()).buckets().collect();
+            let [(from, to, 2)] = buckets[..] else { panic!("{buckets:?}") };
+            assert!(from <= ns && (ns < to || to == u64::MAX), "{ns}: {from} to {to}");
         }
     }
 

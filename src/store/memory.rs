@@ -405,6 +405,10 @@ impl Entry {
         let all = self.results.iter().flat_map(singles);
         let mut singles: Vec<ResultSegment> =
             all.filter(|single| single.first_seq > self.freed_through).collect();
+        if order == Order::Failed {
+            let failed = |single: &ResultSegment| !single.failures().is_empty();
+            singles.retain(|single| failed(single) && !self.superseded.contains(&single.first_seq));
+        }
         if order == Order::Input {
             singles.retain(|single| !self.superseded.contains(&single.first_seq));
             singles.sort_by_key(|single| single.first_index);
@@ -513,7 +517,7 @@ impl Store for MemoryStore {
         let results = state.jobs.get(&id).map(|entry| entry.in_order(order)).unwrap_or_default();
         let count = usize::try_from(limit).unwrap_or(usize::MAX);
         let behind = |single: &ResultSegment| match order {
-            Order::Completion => single.first_seq > after,
+            Order::Completion | Order::Failed => single.first_seq > after,
             Order::Input => single.first_index >= after,
         };
         Ok(results.into_iter().filter(behind).take(count).collect())

@@ -367,6 +367,8 @@ pub enum Order {
     Completion,
     /// By index, as far as all before it have ended.
     Input,
+    /// As the queue, but only segments with failures that have not been run again.
+    Failed,
 }
 
 /// Which jobs to list.

@@ -299,7 +299,7 @@ impl Bench {
         let mut page = Vec::new();
         for segment in self.store().results(id, order, after, limit).await.unwrap() {
             let position = match order {
-                Order::Completion => segment.first_seq - 1,
+                Order::Completion | Order::Failed => segment.first_seq - 1,
                 Order::Input => segment.first_index,
             };
             let texts: Vec<(Option<String>, bool)> = match &segment.body {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gristmill::model::{JobId, JobOptions, JobSpec, JobState, Tally, Timestamp};
+use gristmill::model::{JobId, JobOptions, JobSpec, JobState, ResultSegment, Tally, Timestamp};
 use gristmill::store::{
     Appended, Callback, CallbackState, ChangeWatch, Changed, Deleted, DueCallbacks, IdempotencyKey, Intake,
     JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order, QueueLimits, Requeue, Retention, Retried,
@@ -389,6 +389,31 @@ async fn failed_tasks_can_be_run_again(bench: Bench) {
     assert_eq!(by_input.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 1, 2, 2, 1, 1, 1, 1, 1, 2]);
     let Ok(Retried::Yes(_, 1)) = bench.store().retry_failed(id).await else { panic!() };
     assert_eq!(bench.claim_one(id, 5).await.attempt, 3);
+}
+
+async fn failures_are_found_among_the_results(bench: Bench) {
+    let id = bench.submit(40).await;
+    for chunk in bench.claim(id, 4, 10).await {
+        bench.complete_some(&chunk, chunk.first, 10, &[3, 7, 25, 26]).await;
+    }
+    let failures = async |after| {
+        let found = bench.store().results(id, Order::Failed, after, 100).await.unwrap();
+        let of = |segment: &ResultSegment| {
+            let first = segment.first_seq;
+            segment.failures().into_iter().map(|at| first + at).filter(|seq| *seq > after).collect::<Vec<_>>()
+        };
+        found.iter().flat_map(of).collect::<Vec<u64>>()
+    };
+    assert_eq!(failures(0).await, [4, 8, 26, 27]);
+    assert_eq!(failures(4).await, [8, 26, 27]);
+    assert_eq!(failures(26).await, [27]);
+    assert_eq!(failures(27).await, [0; 0]);
+    let Ok(Retried::Yes(..)) = bench.store().retry_failed(id).await else { panic!() };
+    assert_eq!(failures(0).await, [0; 0], "they run again");
+    for chunk in bench.claim(id, 4, 10).await {
+        bench.complete_some(&chunk, chunk.first, 1, &[26]).await;
+    }
+    assert_eq!(failures(0).await.len(), 1);
 }
 
 async fn a_key_names_one_job_for_good(mut bench: Bench) {
@@ -820,6 +845,7 @@ contract! {
     a_charged_task_waits_its_time
     what_is_not_leased_can_be_failed
     failed_tasks_can_be_run_again
+    failures_are_found_among_the_results
     what_tasks_print_is_kept_and_bounded
     a_key_names_one_job_for_good
     an_open_job_takes_more_inputs_until_it_is_closed

@@ -154,6 +154,7 @@ impl Past {
         self.cost("status", store.job(old)).await;
         self.cost("results", store.results(old, Order::Completion, 0, 10)).await;
         self.cost("results in order", store.results(old, Order::Input, 0, 10)).await;
+        self.cost("failed results", store.results(old, Order::Failed, 0, 10)).await;
         self.cost("logs", store.logs(old, LogFilter { limit: 10, ..LogFilter::default() })).await;
         self.cost("runnable", store.runnable(None, 20)).await;
         self.cost("due callbacks", store.due_callbacks(8, NOW)).await;

@@ -144,6 +144,7 @@ fn find_results(
     let (column, condition, from) = match order {
         Order::Completion => ("first_seq", "", after.saturating_add(1)),
         Order::Input => ("first_index", "AND superseded = 0", after),
+        Order::Failed => ("first_seq", "AND failed > 0 AND superseded = 0", after.saturating_add(1)),
     };
     let sql = format!(
         "SELECT {SEGMENT} FROM results
@@ -157,8 +158,8 @@ fn find_results(
     while let Some(row) = found.next()? {
         let found = read_segment(row)?;
         let segment = &found.segment;
-        let first = if order == Order::Completion { segment.first_seq } else { segment.first_index };
-        if first > next {
+        let first = if order == Order::Input { segment.first_index } else { segment.first_seq };
+        if first > next && order != Order::Failed {
             break;
         }
         let end = first + segment.count;
@@ -168,7 +169,9 @@ fn find_results(
         bytes += found.lines.as_ref().map_or(0, Lines::size);
         next = end;
         segments.push(found);
-        if next - from >= limit || bytes >= PAGE_BYTES {
+        // A segment of failures has one at least.
+        let has = if order == Order::Failed { segments.len() as u64 } else { next - from };
+        if has >= limit || bytes >= PAGE_BYTES {
             break;
         }
     }
