@@ -122,10 +122,12 @@ fn without_the_right_token_nothing_is_answered() {
 #[test]
 fn probes_and_the_files_of_the_page_need_none() {
     let server = one_token();
-    for path in ["/healthz", "/readyz", "/", "/dashboard.css", "/dashboard.js"] {
+    for path in ["/healthz", "/readyz", "/", "/dashboard/style.css", "/dashboard/main.js"] {
         server.get(path).expect(200);
     }
-    for path in ["/healthz/", "//", "/dashboard.map", "/%2e/v1/pool", "/healthz/../v1/pool"] {
+    for path in
+        ["/healthz/", "//", "/dashboard/", "/dashboard/main.map", "/%2e/v1/pool", "/healthz/../v1/pool"]
+    {
         server.get(path).problem(401, "unauthorized");
     }
 }

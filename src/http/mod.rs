@@ -34,7 +34,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -174,9 +173,7 @@ pub fn router(edge: Edge) -> Router {
     let (api, document) = api().split_for_parts();
     api.layer(Extension(openapi::finish(document)))
         // Pages for people, which are no part of the contract.
-        .route("/", get(dashboard::page))
-        .route("/dashboard.css", get(dashboard::style))
-        .route("/dashboard.js", get(dashboard::script))
+        .merge(dashboard::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::disable())

@@ -88,6 +88,7 @@ pub(super) struct ResultParams {
     /// Go on as results come, until the job has ended; only as lines.
     #[serde(default)]
     follow: bool,
+    /// Only those that failed and have not been run again, in the order of completion.
     #[serde(default)]
     failed: bool,
 }

@@ -145,7 +145,7 @@ struct TaskTimesBody {
     p95: Option<f64>,
     p99: Option<f64>,
     max: Option<f64>,
-    /// The buckets that are not empty: from, to and how many tasks.
+    /// Its buckets that are not empty, eight to each doubling: from, to and how many tasks. Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     histogram: Option<Vec<(f64, f64, u64)>>,
 }

@@ -3,6 +3,7 @@
 //! Verbs read as the scenario. A test waits for a state with a deadline and says what it saw; it never sleeps for
 //! luck. Deliberately absent: anything of the crate itself. The tests know what a user knows.
 
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod events;
 pub(crate) mod job;

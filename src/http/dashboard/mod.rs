@@ -1,25 +1,56 @@
-//! A page that shows the pool and the newest jobs: plain HTML and one module, embedded, nothing from the network.
+//! The page that shows the pool and the jobs: plain HTML and modules, embedded, nothing from the network, no build step.
 
+use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
-/// Only what this server itself serves.
+/// Only what this server itself serves, and no text that turns into a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+                      trusted-types 'none'";
 
-/// Where its files are; they hold no data.
-pub(super) const PATHS: [&str; 3] = ["/", "/dashboard.css", "/dashboard.js"];
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-pub(super) async fn page() -> Response {
-    file("text/html; charset=utf-8", include_str!("index.html"))
+macro_rules! file {
+    ($name:literal, $media_type:ident) => {
+        (concat!("/dashboard/", $name), $media_type, include_str!($name))
+    };
 }
 
-pub(super) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("dashboard.css"))
+/// The path, the media type and the text of each of its files.
+const FILES: [(&str, &str, &str); 18] = [
+    ("/", HTML, include_str!("index.html")),
+    file!("style.css", CSS),
+    file!("api.js", SCRIPT),
+    file!("charts.js", SCRIPT),
+    file!("colours.js", SCRIPT),
+    file!("dom.js", SCRIPT),
+    file!("failures.js", SCRIPT),
+    file!("format.js", SCRIPT),
+    file!("job.js", SCRIPT),
+    file!("jobs.js", SCRIPT),
+    file!("live.js", SCRIPT),
+    file!("logs.js", SCRIPT),
+    file!("main.js", SCRIPT),
+    file!("overview.js", SCRIPT),
+    file!("results.js", SCRIPT),
+    file!("stream.js", SCRIPT),
+    file!("submit.js", SCRIPT),
+    file!("timeline.js", SCRIPT),
+];
+
+/// Whether a path is one of its files; they hold no data.
+pub(super) fn has(path: &str) -> bool {
+    FILES.iter().any(|(name, ..)| *name == path)
 }
 
-pub(super) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("dashboard.js"))
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    FILES.iter().fold(Router::new(), |router, (path, media_type, text)| {
+        router.route(path, get(|| async { file(media_type, text) }))
+    })
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Response {
