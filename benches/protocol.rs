@@ -48,7 +48,7 @@ fn run(criterion: &mut Criterion) {
             let mut message = Vec::new();
             bencher.iter(|| {
                 message.clear();
-                Run::encode(&mut message, JobId(Uuid::nil()), 0, 1, inputs.as_bytes());
+                Run::encode(&mut message, JobId(Uuid::nil()), (0, 1), None, inputs.as_bytes());
                 black_box(message.len())
             });
         });

@@ -230,7 +230,7 @@ fn an_output_that_python_changes_later_is_as_it_was_returned() {
 fn a_python_task_knows_which_it_is() {
     let server = python(1, "", "gristmill.progress(x, 10)\nprint(x)\nreturn gristmill.task()");
     let job = server.map("f", &numbers(50));
-    let want: Vec<Value> = (0..50).map(|n| json!([job.id, n, 1])).collect();
+    let want: Vec<Value> = (0..50).map(|n| json!([job.id, n, 1, null])).collect();
     assert_eq!(outputs(&job), want);
 }
 

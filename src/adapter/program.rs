@@ -75,6 +75,7 @@ impl Program {
             command.env("GRISTMILL_JOB", run.job.to_string());
             command.env("GRISTMILL_INDEX", index.to_string());
             command.env("GRISTMILL_ATTEMPT", run.attempt.to_string());
+            command.envs(run.traceparent.map(|parent| ("TRACEPARENT", parent)));
         }
         unblock_signals(&mut command);
         let mut child = command.spawn()?;

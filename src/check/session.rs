@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::Settings;
 use super::process::Process;
 use super::work::{Outcome, Work};
-use crate::model::JobId;
 use crate::model::limits::MAX_MESSAGE_BYTES;
+use crate::model::{JobId, TraceParent};
 use crate::protocol::{
     Answer, LineSplitter, LineTooLong, PROTOCOL_VERSION, RECORD_SEPARATOR, Request, Run, json,
 };
@@ -75,7 +75,9 @@ impl<'a> Session<'a> {
         let (mut message, mut lines) = (Vec::new(), Vec::new());
         inputs.iter().for_each(|input| json::push_line(&mut lines, input.as_bytes()));
         let first = self.work.add(inputs.len() as u64);
-        Run::encode(&mut message, JobId(Uuid::now_v7()), first, 1, &lines);
+        // A worker that has no use for it ignores it.
+        let trace = Some(TraceParent { trace: 1, span: 1, flags: 0 });
+        Run::encode(&mut message, JobId(Uuid::now_v7()), (first, 1), trace, &lines);
         self.process.send(&message).map_err(|error| error.to_string())?;
         Ok(first)
     }

@@ -12,11 +12,12 @@ use super::{Edge, Problem, health};
 use crate::access::Browsers;
 
 /// The headers of requests and of answers that are not a page's anyway.
-const REQUEST_HEADERS: [HeaderName; 4] = [
+const REQUEST_HEADERS: [HeaderName; 5] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
     HeaderName::from_static("prefer"),
+    HeaderName::from_static("traceparent"),
 ];
 const ANSWER_HEADERS: [HeaderName; 5] = [
     header::LOCATION,

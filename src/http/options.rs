@@ -220,6 +220,7 @@ pub(super) fn check(edge: &Edge, options: Options<'_>) -> Result<JobSpec, Proble
                 .unwrap_or(declared.retry_backoff()),
             chunk_size: options.chunk_size.map(|n| in_range("chunk_size", n, MOST_CHUNK)).transpose()?,
             lock: options.lock.map(lock).transpose()?,
+            trace: None,
             callback_url: options.callback_url.map(|url| callback_url(edge, &url)).transpose()?,
         },
     })

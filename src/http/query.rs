@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::{Problem, error};
-use crate::model::JobId;
+use crate::model::{JobId, TraceParent};
 use crate::nearest::with_nearest;
 use crate::units;
 
@@ -89,6 +89,15 @@ pub(super) fn prefer_wait(parts: &axum::http::HeaderMap) -> Option<Duration> {
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse().ok())?
     })?;
     Some(Duration::from_secs(seconds).min(MOST_WAIT))
+}
+
+/// The span that a request is sent in, if it says so. One that is not valid is as none, as W3C Trace Context wants it.
+pub(super) fn trace_parent(headers: &axum::http::HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").into_iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok()?.trim().parse().ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub(super) async fn submit(
     }
     let id = JobId(uuid::Uuid::now_v7());
     let mut key = KeyedBody::new(&headers, &uri)?;
-    let (spec, intake, inputs, staging) = match media_type(&headers)? {
+    let (mut spec, intake, inputs, staging) = match media_type(&headers)? {
         MediaType::Json => {
             if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
                 let detail =
@@ -142,6 +142,7 @@ pub(super) async fn submit(
             (spec, intake, inputs, staging)
         }
     };
+    spec.options.trace = query::trace_parent(&headers);
     let time = query::prefer_wait(&headers);
     // Before it is there, so that its end is not missed.
     let wait = time.map(|time| Wait::new(&edge, id, time));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Histogram, JobId};
+use super::{Histogram, JobId, TraceParent};
 
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -77,6 +77,9 @@ pub struct JobOptions {
     /// The lock that each of its tasks holds while it runs.
     #[serde(default)]
     pub lock: Option<Lock>,
+    /// The span of a distributed trace that it was submitted in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// Where the job's end is to be told: an HTTP URL without user info, as the operator allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<String>,
@@ -94,6 +97,7 @@ impl Default for JobOptions {
             retry_backoff,
             chunk_size: None,
             lock: None,
+            trace: None,
             callback_url: None,
         }
     }

@@ -8,6 +8,7 @@ pub mod job;
 pub mod limits;
 pub mod segment;
 pub mod task;
+pub mod trace;
 
 pub use histogram::Histogram;
 pub use ids::{Epoch, JobId, LeaseId, WorkerName};
@@ -15,3 +16,4 @@ pub use job::{Job, JobOptions, JobSpec, JobState, Lock, OnError, Span, Tally, Ti
 pub use limits::Limits;
 pub use segment::{InputSegment, Outcomes, ResultSegment};
 pub use task::{TaskError, Verdict};
+pub use trace::TraceParent;

@@ -25,7 +25,7 @@ pub use handle::{Ended, Handle, WorkerSelector};
 pub use news::EndedTasks;
 pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
-use crate::model::{Epoch, JobId, LeaseId, Timestamp};
+use crate::model::{Epoch, JobId, LeaseId, Timestamp, TraceParent};
 use crate::pool::{Event as PoolEvent, Pool, Rules, WorkerId};
 use crate::schema::Schema;
 use crate::store::{Chunk, Store};
@@ -106,6 +106,7 @@ struct TaskLimits {
     timeout: Option<Duration>,
     max_attempts: u32,
     retry_backoff: Duration,
+    trace: Option<TraceParent>,
     /// When it was accepted, until its first task starts.
     queued_since: Option<Timestamp>,
 }

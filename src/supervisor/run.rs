@@ -158,9 +158,9 @@ impl Supervisor {
     fn add_jobs(&mut self, jobs: Vec<RunnableJob>, more: bool) {
         for job in &jobs {
             let options = &job.spec.options;
-            let JobOptions { timeout, max_attempts, retry_backoff, .. } = *options;
+            let JobOptions { timeout, max_attempts, retry_backoff, trace, .. } = *options;
             let queued_since = job.queued_since;
-            let limits = TaskLimits { timeout, max_attempts, retry_backoff, queued_since };
+            let limits = TaskLimits { timeout, max_attempts, retry_backoff, trace, queued_since };
             self.limits.insert(job.id, limits);
         }
         let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
@@ -319,6 +319,7 @@ impl Supervisor {
             timeout: None,
             max_attempts: chunk.attempt,
             retry_backoff: Duration::ZERO,
+            trace: None,
             queued_since: None,
         };
         let limits = self.limits.get_mut(&chunk.job).unwrap_or(&mut unknown);
@@ -326,8 +327,8 @@ impl Supervisor {
             let waited = (self.now)().since(since).as_nanos() as u64;
             self.settings.metrics.of_function(&member.function, |counts| counts.queue_times.record(waited));
         }
-        let TaskLimits { timeout, max_attempts, retry_backoff, .. } = *limits;
-        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff }));
+        let TaskLimits { timeout, max_attempts, retry_backoff, trace, .. } = *limits;
+        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff, trace }));
     }
 
     fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {

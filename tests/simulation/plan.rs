@@ -112,6 +112,7 @@ fn job(random: &mut Random, number: usize, function: &str, total: u64) -> Job {
         retry_backoff: random.pick(&[Duration::ZERO, 200 * MILLI, Duration::from_secs(5)]),
         chunk_size: random.pick(&[None, None, Some(3), Some(1000)]),
         lock: random.pick(&[None, None, Some(1), Some(2)]).map(lock),
+        trace: None,
         callback_url: None,
     };
     let spec = JobSpec { function: function.into(), name: None, labels: [].into(), options };

@@ -25,7 +25,7 @@ pub(crate) enum Happening {
     Action(Action),
     /// A client has the failed tasks of a job run again.
     Retry(JobId),
-    Submitted(RunnableJob),
+    Submitted(Box<RunnableJob>),
     Cancelled(JobId),
     Answer(Answer),
     Told(WorkerId, Told),
@@ -165,10 +165,10 @@ impl World {
                     self.checks.results.retried(job.id);
                     let job = RunnableJob::new(&job, count);
                     let after = self.random.time(ASKING);
-                    self.later(after, Happening::Submitted(job));
+                    self.later(after, Happening::Submitted(job.into()));
                 }
             }
-            Happening::Submitted(job) => self.add_jobs(vec![job], false),
+            Happening::Submitted(job) => self.add_jobs(vec![*job], false),
             Happening::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Happening::Answer(answer) => self.answer(answer),
             Happening::Told(worker, told) => self.told(worker, told),
@@ -187,7 +187,7 @@ impl World {
                 let accepted = self.disk.submit(&self.plan.jobs[number], self.timestamp());
                 let job = RunnableJob::new(&accepted, accepted.tally.total);
                 if accepted.tally.total > 0 {
-                    self.later(after, Happening::Submitted(job));
+                    self.later(after, Happening::Submitted(job.into()));
                 }
             }
             Action::Cancel(number) => {

@@ -37,10 +37,11 @@ function progress(done, total = null) {
 class Task {
   #told = -Infinity;
 
-  constructor(job, index, attempt) {
+  constructor(job, index, attempt, traceparent = null) {
     this.job = job;
     this.index = index;
     this.attempt = attempt;
+    this.traceparent = traceparent;
   }
 
   progress(done, total = null) {
@@ -61,11 +62,11 @@ async function* lines(stream) {
   }
 }
 
-async function work(f, { job, index, attempt, inputs }) {
+async function work(f, { job, index, attempt, traceparent, inputs }) {
   let began = performance.now();
   since = began;
   for (const input of inputs) {
-    task = new Task(job, index, attempt);
+    task = new Task(job, index, attempt, traceparent);
     let output, failure;
     try {
       let value = f(input, task);

@@ -28,7 +28,7 @@ LOOK_EVERY_S, TELL_EVERY_S = 0.01, 0.1
 LARGE_CHARS = 1000
 FLUSH_BYTES, LOG_BYTES = 1 << 20, 1 << 16
 
-Task = collections.namedtuple("Task", "job index attempt")
+Task = collections.namedtuple("Task", "job index attempt traceparent")
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _function = _initializer = _worker = None
 
@@ -55,9 +55,9 @@ def initializer(f):
 
 
 def task():
-    """The job, index and attempt of the task at work; None if there is none."""
+    """The job, index, attempt and W3C traceparent (or None) of the task at work; None if there is none."""
     chunk = _worker and _worker.chunk
-    return Task(chunk["job"], _worker.index(), chunk["attempt"]) if chunk else None
+    return Task(chunk["job"], _worker.index(), chunk["attempt"], chunk.get("traceparent")) if chunk else None
 
 
 def progress(done, total=None):

@@ -100,7 +100,7 @@ impl Worker {
                 let mut message = Vec::new();
                 for (lines, _) in chunks {
                     message.clear();
-                    Run::encode(&mut message, JobId(uuid::Uuid::nil()), 0, 1, lines);
+                    Run::encode(&mut message, JobId(uuid::Uuid::nil()), (0, 1), None, lines);
                     stdin.write_all(&message)?;
                 }
                 Ok::<_, std::io::Error>(stdin)

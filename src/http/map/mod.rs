@@ -23,7 +23,7 @@ use super::kinds::{
 };
 use super::openapi::{InputLines, MAP, query_of};
 use super::options::{check, pairs_options, query_pairs};
-use super::query::Named;
+use super::query::{Named, trace_parent};
 use super::render::Fields;
 use super::results::{Cursor, FieldsParam, OrderParam, ResultLines, ResultParams};
 use super::submit::{SubmitBody, accept};
@@ -75,7 +75,8 @@ pub(super) async fn map(
         return Err(Problem::shutting_down());
     }
     must_be_lines(&headers)?;
-    let (spec, order, fields) = read_query(&edge, function, uri.query().unwrap_or(""))?;
+    let (mut spec, order, fields) = read_query(&edge, function, uri.query().unwrap_or(""))?;
+    spec.options.trace = trace_parent(&headers);
     let id = JobId(uuid::Uuid::now_v7());
     let (read, progress) = watch::channel(0);
     let mut upload = Upload::new(edge.clone(), id, &spec.function, body, progress);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
-use crate::model::{JobId, LeaseId, Verdict};
+use crate::model::{JobId, LeaseId, TraceParent, Verdict};
 use crate::pool::WorkerId;
 use crate::protocol::frames::Progress as TaskProgress;
 use crate::store::{Chunk, Completion, LogEntry, Release};
@@ -37,6 +37,8 @@ pub(super) struct Assignment {
     pub(super) max_attempts: u32,
     /// How long a failed task waits for its second attempt; for later ones, longer.
     pub(super) retry_backoff: Duration,
+    /// The span of a distributed trace that it runs in.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What the pool wants of a worker.

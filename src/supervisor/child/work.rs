@@ -184,7 +184,7 @@ impl Work {
             self.since = self.clock.set.0;
         }
         let chunk = &assignment.chunk;
-        Run::encode(outgoing, chunk.job, chunk.first, chunk.attempt, &chunk.inputs);
+        Run::encode(outgoing, chunk.job, (chunk.first, chunk.attempt), assignment.trace, &chunk.inputs);
         self.chunks.push_back(Progress { next: chunk.first, from, asked_back: false, assignment });
     }
 
