@@ -8,4 +8,5 @@
 mod common;
 mod counts;
 mod page;
+mod queries;
 mod scrape;
