@@ -32,6 +32,9 @@ pub(super) struct JobOptions {
     /// Chunks of so many tasks [default: adapts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     chunk_size: Option<u32>,
+    /// Where the job's end is told, if the operator allows the host
+    #[arg(long, value_name = "URL")]
+    callback_url: Option<String>,
     /// A name, for people
     #[arg(long)]
     name: Option<String>,
@@ -56,6 +59,7 @@ impl JobOptions {
             ("on_error", self.on_error.clone()),
             ("lock", self.lock.clone()),
             ("chunk_size", number(self.chunk_size)),
+            ("callback_url", self.callback_url.clone()),
             ("name", self.name.clone()),
         ];
         let given = options.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));

@@ -62,6 +62,8 @@ fn each_option_reaches_the_job() {
     });
     assert_eq!(job["options"], expected);
     assert_eq!((&job["name"], &job["labels"]), (&json!("n"), &json!({"a": "b=c", "d": "e"})));
+    let told = ["submit", "echo", "1", "--callback-url=https://hooks.example.com/"];
+    run(&server, &told).ends(1, "callbacks are off");
     let id = submit(&server, &["echo", "1", "-o", "priority=5"]);
     assert_eq!(Job::with_id(&server, &id).succeeds()["options"]["priority"], 5);
     run(&server, &["submit", "echo", "1", "-o", "prority=5"]).ends(1, "did you mean \"priority\"?");

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::common::{check, within};
+use crate::common::procs::signal;
+use crate::common::{Server, check, within};
 use crate::receiver::{OK, Receiver};
-use crate::{is_signed, server, submit, wait_for_state, wait_for_tries};
+use crate::{KEY, is_signed, secret, server, submit, wait_for_state, wait_for_tries};
 
 /// How many seconds it is from now to the next try.
 fn next_in(callback: &Value) -> f64 {
@@ -72,7 +75,7 @@ fn an_answer_says_whether_and_when_to_come_again() {
 }
 
 #[test]
-fn a_receiver_that_talks_nonsense_or_without_end_harms_nobody() {
+fn a_receiver_that_talks_nonsense_harms_nobody() {
     let nonsense = Receiver::start(&[Some("\0\u{1}what?\r\n\r\n")]);
     let nothing = Receiver::start(&[Some("")]);
     let cut = Receiver::start(&[Some("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nx")]);
@@ -98,6 +101,24 @@ fn a_receiver_that_does_not_answer_does_not_hold_up_others() {
     });
     assert_eq!(deaf.got().len(), 8, "no more at once");
     assert_eq!(waiting[39].status()["callback"]["attempts"], 0);
+}
+
+#[test]
+fn a_host_that_is_no_longer_allowed_is_told_nothing_more() {
+    let receiver = Receiver::start(&[Some("HTTP/1.1 500 No\r\n\r\n"), Some(OK)]);
+    let home = TempDir::new().unwrap();
+    let config = home.path().join("gristmill.toml");
+    let allow = |host: &str| std::fs::write(&config, format!("callback_hosts = ['{host}']")).unwrap();
+    allow(&format!("http://127.0.0.1:{}", receiver.port));
+    let environment = [("GRISTMILL_CALLBACK_SECRET", &*secret(&KEY))];
+    let server = Server::launch(home, &["--config", config.to_str().unwrap()], &environment).unwrap();
+    let job = submit(&server, &receiver.url(), "echo", &json!([]));
+    wait_for_tries(&job, 1);
+    allow("hooks.example.com");
+    signal(server.pid(), Signal::HUP);
+    let error = wait_for_tries(&job, 2)["last_error"].as_str().unwrap().to_owned();
+    assert!(error.ends_with("is not among what the operator allows: https://hooks.example.com"), "{error}");
+    assert_eq!(receiver.got().len(), 1);
 }
 
 #[test]
