@@ -152,6 +152,8 @@ fn failures_stand_by_verdict_with_their_messages() {
         assert!(failures.contains(words), "{words}: {failures}");
     }
     browser.shows("#j-results", "null");
+    browser.shows("#j-timeline-note", "5 runs");
+    browser.shows("#j-lane-names", "worker-1");
     browser.shows("#j-logs", "fail was asked for this stray line");
     browser.press("Retry failed");
     browser.shows("#said", "run again");
@@ -244,7 +246,7 @@ fn images() {
     let Some(mut browser) = Browser::blank(&server, [1400, 880]) else { return };
     browser.go("/");
     browser.shows("#link", "live");
-    let primes: Vec<u32> = (0..60_000).map(|n| 60_000 + n * 5).collect();
+    let primes: Vec<u32> = (0..300_000).map(|n| 60_000 + n).collect();
     let labels = json!({"team": "numbers"});
     let body =
         json!({"function": "primes", "inputs": primes, "name": "primes by thousand", "labels": labels});
@@ -257,13 +259,15 @@ fn images() {
         .submit(&json!({"function": "sleep", "inputs": naps, "name": "wait for the press", "processes": 1}));
     let failures: Vec<Value> = (0..72).map(price_row).collect();
     let import = json!({"function": "fail", "inputs": failures, "name": "import prices", "labels": {"team": "shop"}, "max_attempts": 2});
-    std::thread::sleep(Duration::from_secs(12));
+    std::thread::sleep(Duration::from_secs(20));
+    server.submit(&hash());
+    std::thread::sleep(Duration::from_secs(25));
     let failed = server.submit(&import);
     failed.wait();
     std::thread::sleep(Duration::from_secs(9));
     let counts: Vec<u32> = (0..90).map(|n| 1_000_000 + (n * 7919) % 17 * 900_000).collect();
     let counted = server.submit(
-        &json!({"function": "count", "inputs": counts, "name": "count to many", "labels": {"run": "8"}}),
+        &json!({"function": "count", "inputs": counts, "name": "count to many", "labels": {"run": "8"}, "priority": 1}),
     );
     server.submit(&hash());
     std::thread::sleep(Duration::from_secs(6));
@@ -272,7 +276,11 @@ fn images() {
     browser.shows("#j-failures", "SIGSEGV");
     browser.holds("its results", "return document.querySelectorAll('#j-results tr').length > 0");
     save(&browser, "failures");
-    counted.cancel();
+    counted.succeeds();
+    browser.go(&job_page(&counted));
+    browser.shows("#j-timeline-note", "runs in");
+    browser.run("document.getElementById('j-times-title').scrollIntoView()");
+    save(&browser, "timeline");
     browser.close_clean(&[]);
 }
 

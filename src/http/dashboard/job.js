@@ -11,8 +11,9 @@ import { FINAL, live } from "./live.js";
 import * as logs from "./logs.js";
 import { endWorker, told } from "./overview.js";
 import * as results from "./results.js";
+import * as timeline from "./timeline.js";
 
-const PARTS = [failures, results, logs];
+const PARTS = [failures, results, logs, timeline];
 const MOST_WORKERS = 200;
 
 let id = null;

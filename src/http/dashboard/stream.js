@@ -104,10 +104,13 @@ export class Stream {
   drawRun(pen, run, y, height) {
     const palette = colours();
     const x = Math.max(0, this.x(run.start));
-    const width = Math.max(1, Math.min(this.size.width, this.x(run.end)) - x - 0.6);
+    const width = Math.min(this.size.width, this.x(run.end)) - x;
     if (x > this.size.width) return;
     pen.fillStyle = palette.names[colourOf(this.name(run))];
-    pen.fillRect(x, y, width, height);
+    // One that is narrower than a pixel is that much paler, or short work would look like much.
+    pen.globalAlpha = Math.min(1, Math.max(0.3, width));
+    pen.fillRect(x, y, Math.max(1, width - 0.6), height);
+    pen.globalAlpha = 1;
     if (run.failed) mark(pen, palette, x, width, y, height);
   }
 

@@ -2,59 +2,72 @@
 
 import { download, get, jobPath } from "./api.js";
 import { brush, colours, onColours } from "./colours.js";
-import { byId, el, hide, keyed, soon, text } from "./dom.js";
+import { byId, el, hide, keyed, paced, soon, text } from "./dom.js";
 import { count, duration, line } from "./format.js";
 import { FINAL } from "./live.js";
 import { told } from "./overview.js";
 
 const [LANE_PX, AXIS_PX, MOST_LANES] = [26, 20, 64];
-/** A job of so few tasks is drawn without being asked for. */
-const SMALL = 5000;
+/** The trace is asked for so coarse that it has about so many events at most. */
+const MOST_EVENTS = 5000;
 
 let id = null;
-let drawnState = null;
+let job = null;
+/** The state of the job when it was drawn last. */
+let drawn = null;
 let lanes = [];
 let span = [0, 1];
 
 export function open(asked) {
-  [id, drawnState, lanes] = [asked, null, []];
+  [id, job, drawn, lanes] = [asked, null, null, []];
   hide(byId("j-lanes"), true);
   text(byId("j-timeline-note"), "");
 }
 
 export function close() {
   id = null;
+  draw.stop();
 }
 
-export function changed(job) {
-  if (!FINAL.has(job.state) || job.progress.total > SMALL || drawnState === job.state) return;
-  drawnState = job.state;
-  draw();
+/** One that has ended is drawn, and a small one while it runs. */
+export function changed(now) {
+  job = now;
+  const isOver = FINAL.has(job.state);
+  if (isOver ? drawn !== job.state : job.progress.total <= MOST_EVENTS && job.progress.done > 0) draw();
 }
 
-async function draw() {
+const draw = paced(2000, async () => {
   const asked = id;
-  await told(async () => {
-    const trace = await get(jobPath(asked, "/timeline"));
-    if (asked === id) take(trace.traceEvents);
-  });
-}
+  if (!asked) return;
+  const state = job?.state;
+  try {
+    const trace = await get(jobPath(asked, `/timeline?limit=${MOST_EVENTS}`));
+    if (asked !== id) return;
+    drawn = state;
+    take(trace.traceEvents);
+  } catch (error) {
+    if (asked === id) text(byId("j-timeline-note"), error.message);
+  }
+});
 
+/** A lane has the processes of one name, which follow each other. */
 function take(events) {
   const names = new Map();
-  const byLane = new Map();
-  for (const event of events) {
-    const key = `${event.pid} ${event.tid}`;
-    if (event.ph === "M" && event.name === "thread_name") names.set(key, event.args.name);
-    if (event.ph !== "X") continue;
-    const lane = byLane.get(key) ?? [];
-    byLane.set(key, lane);
-    lane.push(event);
+  for (const { ph, name, pid, tid, args } of events) {
+    if (ph === "M" && name === "thread_name") names.set(`${pid} ${tid}`, args.name.replace(/ \(.*\)$/, ""));
   }
-  lanes = [...byLane].map(([key, runs]) => ({ name: names.get(key) ?? key, runs }));
-  const all = lanes.flatMap((lane) => lane.runs);
-  const from = all.reduce((least, run) => Math.min(least, run.ts), Infinity);
-  const to = all.reduce((most, run) => Math.max(most, run.ts + run.dur), -Infinity);
+  const byName = new Map();
+  let [from, to] = [Infinity, -Infinity];
+  for (const event of events) {
+    if (event.ph !== "X") continue;
+    const name = names.get(`${event.pid} ${event.tid}`) ?? String(event.tid);
+    if (!byName.has(name)) byName.set(name, []);
+    byName.get(name).push(event);
+    from = Math.min(from, event.ts);
+    to = Math.max(to, event.ts + event.dur);
+  }
+  lanes = [...byName].map(([name, runs]) => ({ name, runs }));
+  lanes.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   span = [from, Math.max(to, from + 1)];
   soon(show);
 }
@@ -66,7 +79,7 @@ function show() {
   const more = lanes.length > MOST_LANES ? `, the first ${MOST_LANES} of ${lanes.length} lanes` : "";
   text(byId("j-timeline-note"), lanes.length > 0 ? `${count(runs)} runs in ${duration((span[1] - span[0]) / 1e3)}${more}` : "nothing has run yet");
   const shown = lanes.slice(0, MOST_LANES);
-  keyed(byId("j-lane-names"), shown, (lane) => lane, ({ name }) => el("li", { textContent: line(String(name), 60) }), () => {});
+  keyed(byId("j-lane-names"), shown, (lane) => lane.name, ({ name }) => el("li", { textContent: line(name, 60) }), () => {});
   paint();
 }
 
@@ -84,16 +97,21 @@ function paint() {
     const y = at * LANE_PX + 3;
     pen.fillStyle = palette.lane;
     pen.fillRect(0, y, width, LANE_PX - 6);
-    for (const run of lane.runs) {
-      pen.fillStyle = hasFailed(run) ? palette.bad : palette.names[0];
-      pen.fillRect(x(run.ts), y, Math.max(1, x(run.ts + run.dur) - x(run.ts) - 0.6), LANE_PX - 6);
-    }
+    for (const run of lane.runs) paintRun(pen, palette, run, x, y);
   });
   drawTimes(pen, palette, width, shown.length * LANE_PX);
   canvas.setAttribute("aria-label", `Timeline: ${byId("j-timeline-note").textContent}`);
 }
 
-const hasFailed = (run) => (run.args?.failed ?? 0) > 0;
+function paintRun(pen, palette, run, x, y) {
+  const width = Math.max(1, x(run.ts + run.dur) - x(run.ts) - 0.6);
+  pen.fillStyle = run.cat === "failed" ? palette.bad : palette.names[0];
+  pen.globalAlpha = run.cat === "running" ? 0.55 : 1;
+  pen.fillRect(x(run.ts), y, width, LANE_PX - 6);
+  pen.globalAlpha = 1;
+  pen.fillStyle = palette.panel;
+  if (run.cat === "failed") pen.fillRect(x(run.ts), y + (LANE_PX - 6) / 2 - 1, width, 2);
+}
 
 function drawTimes(pen, palette, width, top) {
   pen.font = `11px ${palette.font}`;
