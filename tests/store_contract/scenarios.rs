@@ -677,9 +677,9 @@ fn told() -> JobOptions {
 }
 
 async fn every_end_of_a_job_is_told(mut bench: Bench) {
-    let ends = bench.store().outbox();
+    let mut ends = bench.store().outbox();
     let empty = bench.submit_with(0, told()).await;
-    assert!(ends.has_changed().unwrap());
+    ends.changed().await.unwrap();
     let succeeded = bench.submit_with(2, told()).await;
     assert_eq!(bench.callback(succeeded).await, None);
     bench.run_out(succeeded).await;
