@@ -22,8 +22,8 @@ use crate::store::{CallbackTry, DueCallback, Store, StoreError, StoreResult, Try
 const MOST_UNDER_WAY: usize = 64;
 /// … and so many of them to one receiver, so that one that does not answer does not hold up the others.
 const MOST_PER_RECEIVER: u32 = 8;
-/// While the disk is full, what became of a try waits for so long until it is written again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// What the store could not do, as its disk is full or for another reason, is asked of it again after so long.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is said of a job that has ended.
 pub type Message = Arc<dyn Fn(Job) -> BoxFuture<'static, String> + Send + Sync>;
@@ -51,8 +51,12 @@ struct Outbox {
 impl Outbox {
     async fn run(mut self) {
         let mut ends = self.teller.store.outbox();
-        // The store stops only with the server.
-        while let Ok(next) = self.begin_due().await {
+        loop {
+            // Should the store have stopped, the server ends.
+            let Ok(next) = self.begin_due().await else {
+                sleep(PAUSE).await;
+                continue;
+            };
             let is_full = self.under_way.len() >= MOST_UNDER_WAY;
             tokio::select! {
                 Some(ended) = self.tries.join_next() => self.ended(ended),
@@ -113,9 +117,12 @@ impl Teller {
     async fn tell(self, settings: Arc<Settings>, due: DueCallback) -> JobId {
         let DueCallback { job, end, attempts, .. } = due;
         let answer = match self.store.job(job).await {
-            Ok(Some(ended)) => self.send(&settings, ended, end).await,
-            Ok(None) => Answer::None("the job is gone".into()),
-            Err(_) => pending().await,
+            Ok(Some(ended)) if ended.state.is_final() => self.send(&settings, ended, end).await,
+            // Since it was due it goes on, or is gone; or the store does not answer.
+            Ok(_) | Err(_) => {
+                sleep(PAUSE).await;
+                return job;
+            }
         };
         let (_, seed) = job.0.as_u64_pair();
         let outcome = judge(answer, attempts, seed, (self.now)());
@@ -129,7 +136,7 @@ impl Teller {
         loop {
             match self.store.note_try_if_due(made.clone()).await {
                 Ok(()) => return,
-                Err(StoreError::Full) => sleep(FULL_PAUSE).await,
+                Err(StoreError::Full) => sleep(PAUSE).await,
                 Err(StoreError::Stopped(_)) => pending().await,
             }
         }
