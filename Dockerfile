@@ -25,8 +25,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 # Python, and `import gristmill` for whoever runs it.
 FROM ${PYTHON_IMAGE} AS python
-RUN --mount=type=bind,source=workers/python/gristmill.py,target=/tmp/gristmill.py \
-    install -D -m 644 -t "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" /tmp/gristmill.py
+RUN --mount=type=bind,source=workers/python,target=/mnt \
+    install -D -m 644 -t "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" /mnt/gristmill.py
 COPY --from=build /image/gristmill /gristmill
 COPY --from=build /image/etc/gristmill /etc/gristmill
 COPY --from=build --chown=65532:65532 /image/data /data
