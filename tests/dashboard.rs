@@ -47,6 +47,10 @@ fn a_job_is_submitted_and_watched_to_its_end() {
     browser.shows("#jobs tr", "by hand");
     browser.shows("#jobs tr .progress", "100 %");
     browser.holds("the blocks of its chunks", "return document.querySelectorAll('#legend li').length === 1");
+    let times = "return import('/dashboard/format.js').then(({ duration }) =>
+        [0, 0.0042, 999.4, 999.9, 59_949, 59_999, 60_000, 3_599_999, 86_400_000 * 400].map(duration))";
+    let said = ["0 s", "4.2 µs", "999 ms", "1 s", "59.9 s", "60 s", "1 min 0 s", "59 min 59 s", "400 d 0 h"];
+    assert_eq!(browser.run(times), json!(said));
     browser.close_clean(&[]);
 }
 

@@ -2,7 +2,7 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 
 export const count = (number) => whole.format(number ?? 0);
@@ -26,7 +26,7 @@ export function duration(ms) {
   if (ms === 0) return "0 s";
   if (ms < 1) return `${digits(ms * 1e3, 3)} µs`;
   if (ms < 999.5) return `${digits(ms, 3)} ms`;
-  if (ms < 59_950) return `${digits(ms / 1e3, 3)} s`;
+  if (ms < 60_000) return `${digits(ms / 1e3, 3)} s`;
   const units = [["d", 86_400_000], ["h", 3_600_000], ["min", 60_000], ["s", 1000]];
   const at = units.findIndex(([, size]) => ms >= size);
   const [[large, size], [small, rest]] = [units[at], units[at + 1]];
