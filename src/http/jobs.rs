@@ -17,9 +17,10 @@ use super::openapi::JOBS;
 use super::query::{self, Named, Params};
 use super::views::{JobBody, JobPage, brief_view, ended_view, job_view};
 use super::{Edge, Problem, results};
-use crate::model::{Job, JobId, JobState};
+use crate::model::{Job, JobId, JobState, Timestamp};
 use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob, StoreResult};
 use crate::supervisor::PoolView;
+use crate::telemetry;
 
 /// A list has so many items unless asked otherwise.
 const PAGE: u32 = 100;
@@ -202,16 +203,24 @@ pub(super) async fn list(
     responses((status = 200, description = "It has ended.", body = JobBody), (status = 202, description = "Its running tasks are being stopped.", body = JobBody), Problems<(UnknownJob,)>)
 )]
 pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
-    let parsed = query::job_id(&id)?;
-    let Some(job) = edge.store.cancel(parsed, (edge.now)()).await? else {
+    let (parsed, now) = (query::job_id(&id)?, (edge.now)());
+    let Some(job) = edge.store.cancel(parsed, now).await? else {
         return Err(Problem::unknown_job(&id));
     };
+    tell_of_end(&edge, &job, now);
     if job.state == JobState::Cancelling {
-        tracing::info!(job = %parsed, "job is being cancelled");
+        tracing::info!(job = %parsed, function = job.spec.function, "job is being cancelled");
     }
     edge.supervisor.cancelled(parsed).await;
     let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(view(&edge, &job).await?)).into_response())
+}
+
+/// Has the log tell of a job's end, if it has ended since then: the supervisor tells of those that end with a task.
+pub(super) fn tell_of_end(edge: &Edge, job: &Job, since: Timestamp) {
+    if job.finished_at.is_some_and(|at| at >= since) {
+        telemetry::job_ended(&edge.metrics.job_lines, job);
+    }
 }
 
 /// Close an open job.
@@ -223,9 +232,11 @@ pub(super) async fn cancel(State(edge): State<Edge>, Named(id): Named) -> Result
     responses((status = 200, description = "The job.", body = JobBody), Problems<(UnknownJob,)>)
 )]
 pub(super) async fn close(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
-    let Some(job) = edge.store.close(query::job_id(&id)?, (edge.now)()).await? else {
+    let now = (edge.now)();
+    let Some(job) = edge.store.close(query::job_id(&id)?, now).await? else {
         return Err(Problem::unknown_job(&id));
     };
+    tell_of_end(&edge, &job, now);
     if job.state.is_final() {
         // The pool, which waits for more of it, is to forget it.
         edge.supervisor.cancelled(job.id).await;
@@ -286,7 +297,7 @@ pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<
     match edge.store.retry_failed(query::job_id(&id)?).await? {
         Retried::Yes(job, 0) => Ok(Json(view(&edge, &job).await?).into_response()),
         Retried::Yes(job, count) => {
-            tracing::info!(job = %job.id, tasks = count, "failed tasks are run again");
+            tracing::info!(job = %job.id, function = job.spec.function, tasks = count, "failed tasks are run again");
             edge.supervisor.submitted(RunnableJob::new(&job, count)).await;
             Ok((StatusCode::ACCEPTED, Json(view(&edge, &job).await?)).into_response())
         }

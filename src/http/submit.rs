@@ -29,6 +29,7 @@ use crate::nearest::with_nearest;
 use crate::store::{
     Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted,
 };
+use crate::telemetry::{job_ended, tell_sparingly};
 
 /// A job to be run: one function over a batch of inputs.
 #[derive(Deserialize, ToSchema)]
@@ -181,7 +182,11 @@ pub(super) async fn accept(
             if !job.state.is_final() {
                 edge.supervisor.submitted(RunnableJob::new(job, total)).await;
             }
-            tracing::info!(job = %id, function = job.spec.function, tasks = total, "job accepted");
+            let lines = &edge.metrics.job_lines;
+            tell_sparingly!(lines, job = %id, function = job.spec.function, tasks = total, "job accepted");
+            if job.state.is_final() {
+                job_ended(lines, job);
+            }
         }
         Ok(submitted)
     });

@@ -25,7 +25,7 @@ pub use handle::{Ended, Handle, WorkerSelector};
 pub use news::EndedTasks;
 pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
-use crate::model::{Epoch, JobId, LeaseId, Timestamp, TraceParent};
+use crate::model::{Epoch, JobId, LeaseId, Timestamp, TraceParent, WorkerName};
 use crate::pool::{Event as PoolEvent, Pool, Rules, WorkerId};
 use crate::schema::Schema;
 use crate::store::{Chunk, Store};
@@ -115,6 +115,7 @@ struct TaskLimits {
 #[derive(Debug)]
 struct Member {
     child: child::Handle,
+    name: WorkerName,
     function: String,
     pid: Option<u32>,
     /// Since when it has been at its next task, or idle.

@@ -15,11 +15,12 @@ use super::memory::Memory;
 use super::news::News;
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
-use crate::model::{JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
+use crate::model::{Job, JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
 use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId, WorkerState};
 use crate::store::{
     Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
 };
+use crate::telemetry::{self, tell_sparingly};
 
 /// How long after a claim found the disk full the next one is made.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub(super) enum Answer {
     },
     /// What was printed is kept.
     Printed(StoreResult<()>),
+    /// A job that has ended, as the log tells of it.
+    Ended(StoreResult<Option<Box<Job>>>),
 }
 
 /// Questions that the store has not answered.
@@ -186,8 +189,10 @@ impl Supervisor {
                 self.news.changed();
             }
             child::Event::Ready => {
-                if let Some(member) = self.members.get(&worker) {
-                    self.settings.metrics.of_function(&member.function, |counts| counts.worker_starts += 1);
+                if let Some(Member { name, function, pid, .. }) = self.members.get(&worker) {
+                    let metrics = &self.settings.metrics;
+                    metrics.of_function(function, |counts| counts.worker_starts += 1);
+                    tell_sparingly!(metrics.worker_lines, worker = %name, function, pid, "worker started");
                 }
                 self.decide(Event::Ready(worker));
             }
@@ -237,14 +242,26 @@ impl Supervisor {
         let failed = failed_start.is_some();
         let settled = settlements.iter().map(Settlement::lease).collect();
         // A worker that has told of its end is told of no more.
-        if let Some(Member { function, .. }) = self.members.remove(&worker) {
-            self.settings.metrics.of_function(&function, |counts| {
+        if let Some(Member { name, function, pid, tasks, .. }) = self.members.remove(&worker) {
+            let metrics = &self.settings.metrics;
+            metrics.of_function(&function, |counts| {
                 counts.ended_cpu += departure.cpu;
                 *counts.worker_ends.entry(departure.why).or_default() += 1;
             });
+            let (reason, cpu_ms) = (departure.why.as_str(), departure.cpu.as_secs_f64() * 1e3);
+            tell_sparingly!(
+                metrics.worker_lines,
+                worker = %name,
+                function,
+                pid,
+                reason,
+                tasks,
+                cpu_ms,
+                "worker ended"
+            );
             settlements.into_iter().for_each(|settlement| self.write(Write::new(settlement, &function)));
             if let Some(why) = failed_start {
-                tracing::warn!(%worker, function, %why, "a worker did not start");
+                tracing::warn!(worker = %name, function, pid, why, "a worker did not start");
                 self.start_failures.insert(function, why);
             }
         }
@@ -272,6 +289,10 @@ impl Supervisor {
             // While the disk is full, what is printed is not kept.
             Answer::Printed(Ok(()) | Err(StoreError::Full)) => {}
             Answer::Printed(Err(error)) => return Err(error),
+            // One that is forgotten at once is told of no more.
+            Answer::Ended(job) => {
+                job?.inspect(|job| telemetry::job_ended(&self.settings.metrics.job_lines, job));
+            }
             Answer::Written { number, write, receipt } => self.written(number, write, receipt)?,
         }
         Ok(())
@@ -326,6 +347,8 @@ impl Supervisor {
         if let Some(since) = limits.queued_since.take() {
             let waited = (self.now)().since(since).as_nanos() as u64;
             self.settings.metrics.of_function(&member.function, |counts| counts.queue_times.record(waited));
+            let (job, worker, pid) = (chunk.job, member.name, member.pid);
+            tracing::debug!(%job, function = member.function, %worker, pid, "job started");
         }
         let TaskLimits { timeout, max_attempts, retry_backoff, trace, .. } = *limits;
         self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff, trace }));
@@ -339,11 +362,12 @@ impl Supervisor {
         match started {
             Ok(child) => {
                 let (function, since, busy) = (function.to_owned(), Instant::now(), Duration::ZERO);
-                let member = Member { child, function, pid: None, since, tasks: 0, busy, progress: None };
+                let (pid, tasks, progress) = (None, 0, None);
+                let member = Member { child, name, function, pid, since, tasks, busy, progress };
                 self.members.insert(worker, member);
             }
             Err(error) => {
-                tracing::warn!(%name, function, %error, "a worker could not be started");
+                tracing::warn!(worker = %name, function, %error, "a worker could not be started");
                 self.start_failures.insert(function.to_owned(), error.to_string());
                 let gone = Event::Gone { worker, settled: Vec::new(), failed_start: true };
                 self.not_started.push_back(gone);

@@ -192,6 +192,12 @@ impl Supervisor {
             self.news.ended(done, || self.pool.function_of(job));
         }
         let ended = state.is_none_or(JobState::is_final);
+        if ended && held && self.settings.metrics.job_lines.is_worth_while() {
+            let store = self.store.clone();
+            self.pending.push(Box::pin(async move {
+                Answer::Ended(store.job(job).await.map(|job| job.map(Box::new)))
+            }));
+        }
         if ended && matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "the job has failed: its workers do not start");
         }

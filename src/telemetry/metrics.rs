@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Budget;
 use crate::model::{Histogram, Verdict};
 
 /// Why a worker has ended.
@@ -70,6 +71,10 @@ pub struct Metrics {
     functions: Mutex<BTreeMap<String, FunctionCounts>>,
     requests: Mutex<BTreeMap<Endpoint, RequestCounts>>,
     streams: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// The lines of the log about jobs.
+    pub job_lines: Budget,
+    /// Those about workers.
+    pub worker_lines: Budget,
     /// The CPU time that was last told of the workers of each function, in seconds.
     cpu_told: Mutex<BTreeMap<String, f64>>,
 }

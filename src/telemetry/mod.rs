@@ -6,5 +6,6 @@ pub mod exposition;
 mod log;
 pub mod metrics;
 
-pub use log::start;
+pub(crate) use log::tell_sparingly;
+pub use log::{Budget, job_ended, start};
 pub use metrics::Metrics;

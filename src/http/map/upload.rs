@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::http::bodies::{InputLines, cut};
 use crate::http::inputs::SegmentBuilder;
+use crate::http::jobs::tell_of_end;
 use crate::http::submit::queue_limits;
 use crate::http::{Edge, Problem};
 use crate::model::{InputSegment, Job, JobId};
@@ -94,8 +95,10 @@ impl Upload {
         if let Err(problem) = &outcome {
             tracing::info!(job = %self.job, %problem, "the upload of a map has not come to its end");
         }
-        let closed = close(&self.edge, self.job).await?;
-        if closed.is_some_and(|job| job.state.is_final()) {
+        let now = (self.edge.now)();
+        let closed = close(&self.edge, self.job).await?.filter(|job| job.state.is_final());
+        if let Some(job) = closed {
+            tell_of_end(&self.edge, &job, now);
             // The pool, which waits for more of it, is to forget it.
             self.edge.supervisor.cancelled(self.job).await;
         }

@@ -1,0 +1,76 @@
+//! The log: an event is a line that names its job, function, worker and PID, and a flood of tiny jobs is none of lines.
+
+#![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
+
+#[expect(dead_code, reason = "each test file uses a part of the harness")]
+mod common;
+
+use common::{Server, check, eventually};
+use serde_json::{Value, json};
+
+/// The events with this message.
+fn events(server: &Server, message: &str) -> Vec<Value> {
+    let all = server.log().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    all.filter(|event| event["message"] == message).collect()
+}
+
+#[track_caller]
+fn wait_for(server: &Server, message: &str, right: impl Fn(&Value) -> bool) -> Value {
+    eventually(message, || {
+        let seen = events(server, message);
+        seen.iter().find(|event| right(event)).cloned().ok_or(seen)
+    })
+}
+
+#[test]
+fn events_name_what_they_are_about() {
+    let server = Server::with(&["--processes=1"]);
+    let job = server.submit(
+        &json!({"function": "fail", "inputs": [{"mode": "stdout"}, {"mode": "exit"}], "max_attempts": 1}),
+    );
+    job.wait();
+    let of_job = |event: &Value| event["job"] == job.id.as_str() && event["function"] == "fail";
+    assert_eq!(wait_for(&server, "job accepted", of_job)["tasks"], 2);
+    let ended = wait_for(&server, "job ended", of_job);
+    let counts = ["tasks", "succeeded", "failed", "cancelled"].map(|count| ended[count].as_u64().unwrap());
+    assert_eq!((counts, ended["state"].as_str()), ([2, 1, 1, 0], Some("failed")));
+    assert!(ended["wall_ms"].as_f64() > Some(0.0) && ended["queued_ms"].as_f64() > Some(0.0), "{ended}");
+    let crash = wait_for(&server, "worker ended", |event| event["reason"] == "crash");
+    assert_eq!((&crash["worker"], &crash["function"]), (&json!("worker-1"), &json!("fail")));
+    wait_for(&server, "worker started", |event| {
+        event["pid"] == crash["pid"] && event["worker"] == "worker-1"
+    });
+    let cancelled = server.map("sleep", &json!([60]));
+    cancelled.wait_for_running(1);
+    let queued = server.map("sleep", &json!([60]));
+    for job in [&queued, &cancelled] {
+        job.cancel();
+        job.wait();
+        wait_for(&server, "job ended", |event| {
+            event["job"] == job.id.as_str() && event["state"] == "cancelled"
+        });
+    }
+    wait_for(&server, "worker ended", |event| event["reason"] == "stopped");
+    assert_eq!(events(&server, "job ended").len(), 3, "each end is told once");
+}
+
+#[test]
+fn a_flood_of_jobs_is_told_in_part() {
+    let server = Server::with(&["--processes=1"]);
+    let jobs: Vec<_> = (0..300).map(|n| server.map("echo", &json!([n]))).collect();
+    jobs.iter().for_each(|job| drop(job.succeeds()));
+    let count = |message| events(&server, message).len();
+    let told = count("job accepted") + count("job ended");
+    assert!((50..600).contains(&told), "{told}");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let last = server.map("echo", &json!([0]));
+    let of_last = |event: &Value| event["job"] == last.id.as_str();
+    let left_out = wait_for(&server, "job accepted", of_last)["left_out"].as_u64();
+    let before: u64 = events(&server, "job ended")
+        .iter()
+        .chain(&events(&server, "job accepted"))
+        .filter(|event| !of_last(event))
+        .filter_map(|event| event["left_out"].as_u64())
+        .sum();
+    check(left_out.unwrap_or(0) + before, |left_out| *left_out >= 600 - told as u64).unwrap();
+}
