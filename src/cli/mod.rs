@@ -11,12 +11,14 @@ mod check_worker;
 mod client;
 mod demo;
 mod exit;
+mod failure;
 mod follow;
 mod functions;
 mod health;
 mod input;
 mod jobs;
 mod lines;
+mod logs;
 mod manual;
 mod map;
 mod names;
@@ -65,6 +67,8 @@ enum Command {
     Status(status::Arguments),
     /// Write a job's results, as they came or as the inputs were
     Results(results::Arguments),
+    /// Write what a job's tasks printed
+    Logs(logs::Arguments),
     /// Map a function over the lines of standard input: `Pool.map` as a filter
     Map(Box<map::Arguments>),
     /// List jobs, the newest first
@@ -122,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Add(arguments) => submit::add(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Results(arguments) => results::run(&arguments),
+        Command::Logs(arguments) => logs::run(&arguments),
         Command::Map(arguments) => map::run(&arguments),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Cancel(arguments) => acts::run(Act::Cancel, &arguments),

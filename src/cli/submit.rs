@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::signal::unix::Signal;
 
 use super::bar;
-use super::client::{Client, ServerArgument, is_lost};
+use super::client::{Client, ServerArgument};
+use super::failure::is_lost;
 use super::input::InputArguments;
 use super::names::JobArgument;
 use super::options::JobOptions;

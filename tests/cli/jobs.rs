@@ -162,6 +162,21 @@ fn results_are_read_by_cursor() {
 }
 
 #[test]
+fn what_the_tasks_printed_is_told_by_task() {
+    let server = Server::start();
+    let id = submit(
+        &server,
+        &["fail", "{\"mode\": \"stderr\"}", "{\"mode\": \"stdout\"}", "--processes=1", "--wait"],
+    );
+    let api = server.get(&format!("/v1/jobs/{id}/logs")).expect(200).text;
+    assert_eq!(run(&server, &["logs", &id, "--json"]).quietly(), api);
+    let [all, one] =
+        [&["logs", &id][..], &["logs", &id, "--index=1"]].map(|args| run(&server, args).quietly());
+    assert!(all.lines().any(|line| line.starts_with("task 0: ")), "{all}");
+    assert!(!one.is_empty() && one.lines().all(|line| line.starts_with("task 1: ")), "{one}");
+}
+
+#[test]
 fn a_submit_under_the_same_key_is_the_same_job() {
     let server = Server::start();
     let send = |input: &str| run(&server, &["submit", "echo", input, "--idempotency-key=k"]);

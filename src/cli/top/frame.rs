@@ -94,20 +94,20 @@ impl Frame {
     fn jobs(&self, id: impl Fn(&str) -> String) -> Table {
         let columns =
             [("JOB", false), ("STATE", false), ("FUNCTION", false), ("TASKS", true), ("DONE", true)];
-        let more = [("RATE", true), ("LEFT", true), ("FAILED", true), ("NAME", false)];
+        let more = [("FAILED", true), ("RATE", true), ("LEFT", true), ("NAME", false)];
         let mut table = Table::new(&[&columns[..], &more].concat());
         for job in &self.now.jobs {
             let progress = &job["progress"];
-            let left = number(&progress["eta_ms"]).filter(|_| !has_ended(job));
+            let now = |key: &str| number(&progress[key]).filter(|_| !has_ended(job));
             let cells = [
                 id(text(&job["id"])),
                 text(&job["state"]).to_owned(),
                 text(&job["function"]).to_owned(),
                 count(whole(&progress["total"])),
                 number(&progress["ratio"]).map_or_else(String::new, percent),
-                number(&progress["rate_per_s"]).map_or_else(String::new, rate),
-                left.map_or_else(String::new, time),
                 count(whole(&progress["failed"])),
+                now("rate_per_s").map_or_else(String::new, rate),
+                now("eta_ms").map_or_else(String::new, time),
                 text(&job["name"]).to_owned(),
             ];
             table.add(Tone::of_state(text(&job["state"])), cells);

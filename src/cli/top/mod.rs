@@ -12,7 +12,8 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::client::{Client, ServerArgument, may_pass};
+use super::client::{Client, ServerArgument};
+use super::failure::may_pass;
 use super::streams::{is_terminal, print};
 use crate::units;
 use frame::Frame;
