@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bar::JobBar;
 use super::client::Client;
-use super::show::{count, has_ended, text, whole};
+use super::show::{count, has_ended, items, text, whole};
 use super::streams::tell;
 use super::{exit, show};
 
@@ -18,10 +18,8 @@ use super::{exit, show};
 const REDRAW: Duration = Duration::from_millis(300);
 /// … and a request without one is held so long.
 const HOLD: Duration = Duration::from_secs(30);
-/// Some failed tasks are looked for among so many results.
-const LOOK_THROUGH: u32 = 1000;
 /// The messages of so many failed tasks are told.
-const TOLD: usize = 5;
+const TOLD: u32 = 5;
 
 /// Follows the job until it has ended; gives it as it is then.
 pub(super) async fn to_the_end(client: &Client, path: &str, bar: &JobBar) -> Result<Value> {
@@ -69,31 +67,24 @@ pub(super) fn goes_on(path: &str) {
 }
 
 /// Tells how a job ended if not every task of it succeeded, with some messages; gives the exit code.
-pub(super) async fn tell_outcome(client: &Client, path: &str, job: &Value) -> Result<ExitCode> {
-    tell_counts(job);
-    if whole(&job["progress"]["failed"]) > 0 {
-        let page = client.get_patiently(&format!("{path}/results?limit={LOOK_THROUGH}")).await?;
-        let results = page["items"].as_array().into_iter().flatten();
-        results.filter(|result| result["status"] == "failed").take(TOLD).for_each(tell_failure);
-    }
-    Ok(exit::of(job))
-}
-
-/// Tells how many tasks failed or were cancelled, if any.
-pub(super) fn tell_counts(job: &Value) {
+pub(super) async fn tell_outcome(client: &Client, path: &str, job: &Value) -> ExitCode {
     let counted = |what: &str| whole(&job["progress"][what]);
     let (failed, cancelled, total) = (counted("failed"), counted("cancelled"), count(counted("total")));
     if failed + cancelled > 0 {
-        let (failed, cancelled) = (count(failed), count(cancelled));
-        let id = text(&job["id"]);
+        let (failed, cancelled, id) = (count(failed), count(cancelled), text(&job["id"]));
         tell(format_args!("{failed} of {total} tasks failed, {cancelled} were cancelled; job {id}"));
     }
+    if failed > 0 {
+        match client.get_patiently(&format!("{path}/results?failed=true&limit={TOLD}")).await {
+            Ok(page) => items(&page["items"]).for_each(tell_failure),
+            Err(error) => tell(format_args!("why they failed is not known: {error:#}")),
+        }
+    }
+    exit::of(job)
 }
 
-/// Tells why a task has no output, if it has none.
-pub(super) fn tell_failure(result: &Value) {
-    if let Some(message) = result["error"]["message"].as_str() {
-        let (index, verdict) = (&result["index"], text(&result["error"]["verdict"]));
-        tell(format_args!("task {index}: {verdict}: {}", show::printable(message)));
-    }
+fn tell_failure(result: &Value) {
+    let (index, error) = (&result["index"], &result["error"]);
+    let (verdict, message) = (text(&error["verdict"]), show::printable(text(&error["message"])));
+    tell(format_args!("task {index}: {verdict}: {message}"));
 }

@@ -102,6 +102,5 @@ async fn report(reading: &Reading<'_>, input: &Input, output: &Output) -> Result
             reading.job
         );
     }
-    reading.tell_failures(&job, output).await?;
-    Ok(exit::of(&job))
+    Ok(follow::tell_outcome(reading.client, reading.job, &job).await)
 }

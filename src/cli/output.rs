@@ -10,8 +10,6 @@ use super::streams::NotRead;
 
 /// Begins the line with which a map says why an answer ends before its end.
 const PROBLEM: &[u8] = br#"{"type":"urn:gristmill:problem:"#;
-/// The places of so many results are kept that may be those of failed tasks.
-const MOST_NULLS: usize = 5;
 
 /// What is written of a result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,15 +42,13 @@ pub(super) struct Output {
     /// What has come of a line whose end has not, and a line that may turn out to be a problem.
     held: Vec<u8>,
     lines: u64,
-    nulls: Vec<u64>,
 }
 
 impl Output {
     /// Nothing has been written yet; the bar shows how many of the expected have.
     pub(super) fn new(fields: Fields, bar: ProgressBar, expected: impl Fn() -> u64 + 'static) -> Self {
         let (stdout, expected) = (std::io::stdout().lock(), Box::new(expected));
-        let (held, nulls) = (Vec::new(), Vec::new());
-        Self { stdout, fields, bar, expected, may_have_problem: false, held, lines: 0, nulls }
+        Self { stdout, fields, bar, expected, may_have_problem: false, held: Vec::new(), lines: 0 }
     }
 
     /// As the answer of a map, whose last line may be a problem.
@@ -108,24 +104,12 @@ impl Output {
         self.fields
     }
 
-    /// The places of the first results that may be those of failed tasks.
-    pub(super) fn places_of_null(&self) -> &[u64] {
-        &self.nulls
-    }
-
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
     fn write_lines(&mut self, lines: &[u8]) -> Result<()> {
-        let mut start = 0;
-        for (place, end) in (self.lines..).zip(memchr::memchr_iter(b'\n', lines)) {
-            if &lines[start..end] == b"null" && self.nulls.len() < MOST_NULLS {
-                self.nulls.push(place);
-            }
-            start = end + 1;
-            self.lines = place + 1;
-        }
+        self.lines += memchr::memchr_iter(b'\n', lines).count() as u64;
         self.bar.set_length((self.expected)());
         self.bar.set_position(self.lines);
         match self.stdout.write_all(lines).and_then(|()| self.stdout.flush()) {

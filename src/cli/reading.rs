@@ -4,11 +4,9 @@
 use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
 use reqwest::{Method, Response};
-use serde_json::Value;
 use tokio::time::sleep;
 
 use super::client::{AGAIN_AFTER, Client};
-use super::follow;
 use super::output::Output;
 use super::streams::tell;
 
@@ -53,17 +51,6 @@ impl Reading<'_> {
             tell(format_args!("the connection was lost ({lost}); going on after {read} results"));
             response = self.client.patiently(async || self.ask(output, read).await).await?;
         }
-    }
-
-    /// Tells how many tasks failed, and why those did whose bare outputs were seen to be missing.
-    pub(super) async fn tell_failures(&self, job: &Value, output: &Output) -> Result<()> {
-        follow::tell_counts(job);
-        for place in output.places_of_null() {
-            let place = self.after + place;
-            let path = format!("{}/results?order={}&after={place}&limit=1", self.job, self.order);
-            follow::tell_failure(&self.client.get_patiently(&path).await?["items"][0]);
-        }
-        Ok(())
     }
 
     async fn ask(&self, output: &Output, read: u64) -> Result<Response> {

@@ -10,7 +10,7 @@ use super::names::JobArgument;
 use super::output::{Fields, Output};
 use super::reading::Reading;
 use super::show::{has_ended, whole};
-use super::{bar, exit};
+use super::{bar, exit, follow};
 
 /// The arguments of `results`.
 #[derive(Args, Debug)]
@@ -55,7 +55,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         if !follow || !has_ended(&job) {
             return Ok(ExitCode::SUCCESS);
         }
-        reading.tell_failures(&job, &output).await?;
-        Ok(exit::of(&job))
+        Ok(follow::tell_outcome(&client, &path, &job).await)
     })
 }

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             print(page(&job))?;
         }
         if arguments.follow {
-            follow::tell_outcome(&client, &path, &job).await
+            Ok(follow::tell_outcome(&client, &path, &job).await)
         } else {
             Ok(ExitCode::SUCCESS)
         }
@@ -81,12 +81,20 @@ fn facts(job: &Value) -> Vec<(&'static str, String)> {
         ("time", times(&job["timings"])),
         ("a task", task_times(&job["timings"]["task_ms"])),
         ("speed-up", speedup(job)),
+        ("callback", callback(&job["callback"])),
         (
             "workers",
             failure["message"].as_str().map_or_else(String::new, |why| format!("do not start: {why}")),
         ),
     ];
     facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect()
+}
+
+/// Where the end of the job is told, and whether it has been.
+fn callback(callback: &Value) -> String {
+    let Some(url) = callback["url"].as_str() else { return String::new() };
+    let why = callback["last_error"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+    format!("{} {url}, {} attempts{why}", text(&callback["state"]), callback["attempts"])
 }
 
 fn tasks(progress: &Value) -> String {

@@ -122,7 +122,7 @@ async fn submit(client: &Client, arguments: &Arguments) -> Result<ExitCode> {
     if sending.json {
         print_line(&client.text_patiently(path).await?)?;
     }
-    follow::tell_outcome(client, path, &job).await
+    Ok(follow::tell_outcome(client, path, &job).await)
 }
 
 /// People see what they can do next.
@@ -150,8 +150,7 @@ impl Then {
         }
         output.finish();
         let job = client.get_patiently(path).await?;
-        reading.tell_failures(&job, &output).await?;
-        Ok(exit::of(&job))
+        Ok(follow::tell_outcome(client, path, &job).await)
     }
 }
 

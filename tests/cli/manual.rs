@@ -62,6 +62,19 @@ fn the_shell_completes_commands_and_options() {
 }
 
 #[test]
+fn each_option_of_a_job_is_a_flag() {
+    let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/http.md")).unwrap();
+    let table = docs.split("| option | meaning | default |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let firsts = table.lines().filter_map(|row| row.split('|').nth(1));
+    let names = firsts.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let help = gristmill(&["submit", "--help"]);
+    for name in names.filter(|name| *name != "function") {
+        let flag = format!("--{}", if name == "labels" { "label" } else { name }).replace('_', "-");
+        assert!(help.split_whitespace().any(|word| word == flag), "{flag} is missing");
+    }
+}
+
+#[test]
 fn the_help_and_the_docs_tell_the_exit_codes() {
     let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     for help in
