@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::json;
 
-use super::common::Server;
 use super::common::job::Job;
+use super::common::{Server, eventually};
 use super::{run, submit};
 
 /// A command on a terminal of its own, 80 columns wide.
@@ -37,12 +37,19 @@ impl Terminal {
     /// Waits until this is drawn.
     #[track_caller]
     fn shows(&mut self, text: &str) {
-        while !self.seen.contains(text) {
-            let Ok(piece) = self.drawn.recv_timeout(std::time::Duration::from_secs(30)) else {
-                panic!("{text:?} is not drawn: {:?}", self.seen);
-            };
-            self.seen += &String::from_utf8_lossy(&piece);
-        }
+        let what = format!("{text:?} to be drawn");
+        eventually(&what, || {
+            let drawn: Vec<u8> = self.drawn.try_iter().flatten().collect();
+            self.seen += &String::from_utf8_lossy(&drawn);
+            if self.seen.contains(text) { Ok(()) } else { Err(self.seen.clone()) }
+        });
+    }
+
+    /// Waits until this is drawn once more.
+    #[track_caller]
+    fn shows_more(&mut self, text: &str) {
+        self.seen.clear();
+        self.shows(text);
     }
 
     fn types(&mut self, keys: &str) {
@@ -86,7 +93,9 @@ fn no_line_is_wider_than_the_terminal() {
 fn a_job_is_followed_with_a_bar_and_its_pids() {
     let server = Server::start();
     let id = submit(&server, &["sleep", "0", "3600"]);
-    let pid = Job::with_id(&server, &id).wait_for_running(1)[0]["pid"].to_string();
+    let job = Job::with_id(&server, &id);
+    job.wait_for_done(1);
+    let pid = job.wait_for_running(1)[0]["pid"].to_string();
     let mut terminal = Terminal::start(&server, "status last --follow", &[]);
     terminal.shows(&format!("PIDs {pid}"));
     terminal.shows("1/2");
@@ -119,10 +128,8 @@ fn top_is_drawn_until_a_key_ends_it() {
         for text in ["\u{1b}[?1049h", "1 jobs running", &pid, &id[..13], "2 slots"] {
             terminal.shows(text);
         }
-        let drawn = terminal.seen.matches("\u{1b}[?2026h").count();
-        while terminal.seen.matches("\u{1b}[?2026h").count() < drawn + 2 {
-            let next = terminal.drawn.recv().unwrap();
-            terminal.seen += &String::from_utf8_lossy(&next);
+        for _ in 0..2 {
+            terminal.shows_more("\u{1b}[?2026h");
         }
         terminal.types(key);
         let (seen, code) = terminal.ends();
