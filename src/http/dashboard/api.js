@@ -92,7 +92,7 @@ const shown = () =>
 
 /**
  * Follows the server's events for ever, but only while the tab is seen. `handlers` has a function for each event, `open`
- * for when what came before is out of date, and `lost` for when the stream is cut.
+ * for when what came before is out of date, `left` for when the tab is hidden, and `lost` for when the stream is cut.
  */
 export async function follow(path, handlers) {
   let wait = FIRST_WAIT;
@@ -100,6 +100,7 @@ export async function follow(path, handlers) {
     await shown();
     try {
       await read(path, handlers, () => (wait = FIRST_WAIT));
+      handlers.left();
     } catch (problem) {
       handlers.lost(problem);
       if (problem.status === 401) {

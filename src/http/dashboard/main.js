@@ -76,6 +76,9 @@ const handlers = {
     feed.live.isOpen = true;
     refresh();
   },
+  left() {
+    feed.live.isOpen = false;
+  },
   lost(problem) {
     feed.live.isOpen = false;
     link("lost", problem.status === 401 ? "no token" : "no connection");
