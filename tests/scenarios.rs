@@ -8,7 +8,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::client::JSON;
-use common::job::{Job, seqs};
+use common::job::{Job, indices, seqs};
 use common::procs::alive;
 use common::{Server, check, eventually};
 use serde_json::{Value, json};
@@ -248,4 +248,17 @@ fn what_may_be_called_is_listed_and_the_probes_answer() {
     }
     server.get("/healthz").expect(200);
     server.get("/readyz").expect(200);
+}
+
+#[test]
+fn what_waits_behind_a_long_task_is_run_by_others() {
+    let server = Server::start();
+    let mut seconds = vec![0.002; 300];
+    seconds[50] = 60.0;
+    let job = server.map("sleep", &json!(seconds));
+    let status = job.wait_for_done(299);
+    let running: Vec<u64> = indices(status["running"].as_array().unwrap());
+    assert_eq!(running, [50], "{status:#}");
+    job.cancel();
+    job.wait();
 }

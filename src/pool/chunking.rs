@@ -14,6 +14,9 @@ const GROWTH: u32 = 8;
 const MOST: u32 = 1 << 16;
 /// Tasks that take less than this are pipelined: the next chunk waits in the worker's pipe.
 const PIPELINE_BELOW: Duration = Duration::from_millis(2);
+/// Below this, the next single task is in the hands of whoever talks to the worker before it is done with the one it is
+/// at: to be asked for it costs some 0.1 ms. It is no longer than a chunk, so that others wait no longer for their turn.
+const PREFETCH_BELOW: Duration = CHUNK_TIME;
 
 /// What is known of a job's task times.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -52,7 +55,16 @@ impl TaskTime {
 
     /// Whether tasks are so short that a worker should have its next chunk before it asks.
     pub(super) fn pipelines(&self) -> bool {
-        self.mean_ns.is_some_and(|mean| mean < PIPELINE_BELOW.as_nanos() as f64)
+        self.takes_less_than(PIPELINE_BELOW)
+    }
+
+    /// Whether its next single task should be at hand before a worker is done with the one it is at.
+    pub(super) fn prefetches(&self) -> bool {
+        self.takes_less_than(PREFETCH_BELOW)
+    }
+
+    fn takes_less_than(&self, time: Duration) -> bool {
+        self.mean_ns.is_some_and(|mean| mean < time.as_nanos() as f64)
     }
 }
 

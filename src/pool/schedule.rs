@@ -9,6 +9,9 @@ use super::workers::{WorkerId, WorkerState};
 use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
 use crate::model::JobId;
 
+/// A job with so many unclaimed tasks a slot keeps every worker busy for as long as one of them waits behind another.
+const PLENTY: u32 = 4;
+
 /// How many slots each job is to have, in the order of their turns.
 type Shares = Vec<(JobId, u32)>;
 
@@ -139,25 +142,27 @@ impl Pool {
         self.commands.push(Command::Send { worker, lease: lease.id });
     }
 
-    /// Puts a second chunk into the pipes of workers whose tasks are short, so that they need not wait for it. Not
-    /// behind a single task: a worker at one hears nothing until it is done, so it could not give the second back.
-    /// Nor for a job above its share: its workers would never be idle, and others would wait for ever.
+    /// Gives workers whose tasks are short a second chunk, so that they need not wait for it. Behind a single task it
+    /// waits outside of the worker, which hears nothing until it is done; and only while there is plenty left, so that
+    /// nobody idles while it waits there. Not for a job above its share: its workers would never be idle, and others
+    /// would wait for ever.
     fn pipeline(&mut self, shares: &Shares) {
-        let single = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
-            WorkerState::Busy { job, leases } if leases.len() == 1 && leases[0].count > 1 => {
-                Some((*id, *job))
+        let has_one = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
+            WorkerState::Busy { job, leases } if leases.len() == 1 && !worker.is_slow => {
+                Some((*id, *job, leases[0].count == 1))
             }
             _ => None,
         };
-        let candidates: Vec<(WorkerId, JobId)> = self.workers.iter().filter_map(single).collect();
-        for (worker, job) in candidates {
+        let candidates: Vec<(WorkerId, JobId, bool)> = self.workers.iter().filter_map(has_one).collect();
+        for (worker, job, is_single) in candidates {
             let share = shares.iter().find(|(id, _)| *id == job).map_or(0, |(_, share)| *share);
             let Some(entry) = self.jobs.get_mut(job).filter(|entry| entry.busy <= share) else { continue };
             let most = entry.brief.rules.max_tasks_per_worker;
             let fits = |lease: &Lease| self.workers.get(worker).is_some_and(|its| its.has_room(lease, most));
-            if entry.time.pipelines()
-                && let Some(lease) = entry.held.pop_front_if(|lease| fits(lease))
-            {
+            let is_plenty = entry.brief.unclaimed >= u64::from(PLENTY * share);
+            let wanted =
+                if is_single { is_plenty && entry.time.prefetches() } else { entry.time.pipelines() };
+            if wanted && let Some(lease) = entry.held.pop_front_if(|lease| fits(lease)) {
                 self.send(worker, job, lease);
             }
         }

@@ -58,6 +58,8 @@ pub(super) struct Worker {
     sent: u64,
     /// Whether it gets no more work.
     pub(super) retired: bool,
+    /// Whether it has given work back since its last answer, as it is at a long task.
+    pub(super) is_slow: bool,
 }
 
 impl Worker {
@@ -69,6 +71,7 @@ impl Worker {
             return None;
         };
         let job = *job;
+        self.is_slow = false;
         if let Some(first) = leases.front_mut() {
             first.first += u64::from(count);
             first.count = first.count.saturating_sub(count);
@@ -99,6 +102,7 @@ impl Worker {
             return None;
         };
         let job = *job;
+        self.is_slow = true;
         for lease in leases.iter_mut().filter(|lease| lease.id == id) {
             lease.count = lease.count.saturating_sub(count);
         }
@@ -154,7 +158,10 @@ impl Workers {
         let free = (1..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
         self.next_id += 1;
         let (id, name) = (WorkerId(self.next_id), WorkerName(free));
-        self.all.insert(id, Worker { name, function, state: WorkerState::Starting, sent: 0, retired: false });
+        self.all.insert(
+            id,
+            Worker { name, function, state: WorkerState::Starting, sent: 0, retired: false, is_slow: false },
+        );
         (id, name)
     }
 

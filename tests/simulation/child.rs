@@ -59,6 +59,13 @@ pub(crate) struct Child {
     told_at: Duration,
 }
 
+impl Child {
+    /// Behind a single task the next chunk waits outside of the worker, and so comes back whatever the worker can do.
+    fn holds_what_comes(&self) -> bool {
+        self.chunks.front().is_some_and(|work| work.chunk.count == 1)
+    }
+}
+
 #[derive(Debug)]
 struct Work {
     chunk: Chunk,
@@ -170,11 +177,12 @@ impl World {
             return;
         };
         let next = chunk.first;
+        let returns = child.returns || child.holds_what_comes();
         child.chunks.push_back(Work { chunk, limits, next, asked_back: false });
         let version = child.version;
         match child.part {
             None => self.later(WORD, Happening::Worked(worker, version)),
-            Some(part) if child.returns => self.at(part.since + SLOW, Happening::Slow(worker, version)),
+            Some(part) if returns => self.at(part.since + SLOW, Happening::Slow(worker, version)),
             Some(_) => {}
         }
     }
@@ -254,7 +262,7 @@ impl World {
             }
         }
         child.part = Some(Part { end, since: self.now });
-        let (version, returns) = (child.version, child.returns);
+        let (version, returns) = (child.version, child.returns || child.holds_what_comes());
         self.later(time, Happening::Worked(worker, version));
         if returns && time > SLOW {
             self.later(SLOW, Happening::Slow(worker, version));

@@ -136,6 +136,8 @@ impl<'a> Child<'a> {
         }
         if let Some(count) = answered {
             self.take_answers(&answers[..count]);
+            self.work.send_next(self.process.queued(), &mut self.process.outgoing);
+            self.process.write()?;
         }
         if happened.control {
             self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
@@ -233,8 +235,10 @@ impl<'a> Child<'a> {
                 self.terminate(Cause::Timeout(self.work.timeout()));
             }
             Phase::Up | Phase::Finishing => {
-                self.work.take_back(&mut self.process.outgoing);
-                self.process.write()?;
+                if !self.give_back() {
+                    self.work.take_back(&mut self.process.outgoing);
+                    self.process.write()?;
+                }
             }
             Phase::Ending { told: true, .. } => self.process.kill_guard(),
             Phase::Ending { kill_at, told } => {
@@ -256,7 +260,10 @@ impl<'a> Child<'a> {
                     self.work.add(assignment, from, &mut self.process.outgoing);
                 }
                 Ok(Order::Finish) if self.is_ending() => {}
-                Ok(Order::Finish) => (self.phase, self.is_finished) = (Phase::Finishing, true),
+                Ok(Order::Finish) => {
+                    self.give_back();
+                    (self.phase, self.is_finished) = (Phase::Finishing, true);
+                }
                 // The loop is gone: the server ends at once.
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return self.terminate(Cause::Asked),
                 Ok(Order::MakeRoom { held, limit }) => {
@@ -265,6 +272,16 @@ impl<'a> Child<'a> {
                 Err(TryRecvError::Empty) => return,
             }
         }
+    }
+
+    /// Gives the chunk back that waits here, if one does; whether it did.
+    fn give_back(&mut self) -> bool {
+        let release = self.work.give_back();
+        if let Some(release) = release {
+            self.settle();
+            self.tell.say(Event::Returned { release });
+        }
+        release.is_some()
     }
 
     /// Asks the worker to end, and has it killed after the grace.

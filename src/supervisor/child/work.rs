@@ -95,13 +95,19 @@ struct Progress {
     assignment: Assignment,
     /// The index of the first task without an answer.
     next: u64,
-    /// Where its message begins in all that is written to the worker.
-    from: u64,
+    /// Where its message begins in all that is written to the worker; `None` while it waits here.
+    from: Option<u64>,
     /// Whether its tail has been asked for.
     asked_back: bool,
 }
 
 impl Progress {
+    fn send(&mut self, from: u64, outgoing: &mut Vec<u8>) {
+        let Assignment { chunk, trace, .. } = &self.assignment;
+        Run::encode(outgoing, chunk.job, (chunk.first, chunk.attempt), *trace, &chunk.inputs);
+        self.from = Some(from);
+    }
+
     fn first(&self) -> u64 {
         self.assignment.chunk.first
     }
@@ -177,15 +183,26 @@ impl Work {
         }
     }
 
-    /// Puts a chunk behind the others and its message behind theirs.
+    /// Puts a chunk behind the others and its message behind theirs, `from` there in all that is written. Behind a single
+    /// task it waits here: a worker that is at one could not give it back.
     pub(super) fn add(&mut self, assignment: Assignment, from: u64, outgoing: &mut Vec<u8>) {
         if self.chunks.is_empty() {
             self.clock = Clock::new(self.clock.now);
             self.since = self.clock.set.0;
         }
-        let chunk = &assignment.chunk;
-        Run::encode(outgoing, chunk.job, (chunk.first, chunk.attempt), assignment.trace, &chunk.inputs);
-        self.chunks.push_back(Progress { next: chunk.first, from, asked_back: false, assignment });
+        let waits =
+            self.chunks.back().is_some_and(|last| last.from.is_none() || last.assignment.chunk.count == 1);
+        let next = assignment.chunk.first;
+        self.chunks.push_back(Progress { next, from: None, asked_back: false, assignment });
+        if !waits {
+            self.chunks.back_mut().into_iter().for_each(|chunk| chunk.send(from, outgoing));
+        }
+    }
+
+    /// Sends the next chunk if it waits here.
+    pub(super) fn send_next(&mut self, from: u64, outgoing: &mut Vec<u8>) {
+        let next = self.chunks.front_mut().filter(|chunk| chunk.from.is_none());
+        next.into_iter().for_each(|chunk| chunk.send(from, outgoing));
     }
 
     /// Which task is at work, as far as one can tell from outside: the first without an answer.
@@ -229,7 +246,13 @@ impl Work {
     pub(super) fn slow_at(&self) -> Option<Instant> {
         let (at_work, behind) = (self.chunks.front()?, self.chunks.back()?);
         let more = !at_work.asked_back && at_work.left() > 1 || self.chunks.len() > 1 && !behind.asked_back;
-        (self.returns && more).then(|| self.since + SLOW)
+        (behind.from.is_none() || self.returns && more).then(|| self.since + SLOW)
+    }
+
+    /// Takes the chunk out that waits here.
+    pub(super) fn give_back(&mut self) -> Option<Release> {
+        let waiting = self.chunks.pop_back_if(|chunk| chunk.from.is_none())?;
+        Some(waiting.release(waiting.next, waiting.left(), Requeue::AsBefore))
     }
 
     /// Asks for all that is not started.
@@ -412,7 +435,7 @@ impl Work {
     ) -> Vec<Settlement> {
         let mut chunks = std::mem::take(&mut self.chunks).into_iter().peekable();
         // A worker that has not read the first byte of its chunk has not begun it.
-        let begun = chunks.next_if(|chunk| read > chunk.from);
+        let begun = chunks.next_if(|chunk| chunk.from.is_some_and(|from| read > from));
         let at_work = begun.map(|chunk| self.judge(&chunk, cause, ending, stderr));
         let back = |chunk: Progress| chunk.release(chunk.next, chunk.left(), Requeue::AsBefore);
         let untouched = chunks.map(|chunk| Settlement::Release(back(chunk), None));
