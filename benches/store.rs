@@ -49,7 +49,7 @@ async fn submit(store: Arc<SqliteStore>, total: u64) -> JobId {
         InputSegment { first, count: count as u32, lines: "12345\n".repeat(count as usize).into() }
     };
     let segments = (0..total).step_by(1000).map(segment).collect();
-    let job = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits };
+    let job = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits, notice: None };
     store.submit(job, segments, NOW).await.expect("the store takes the job");
     id
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -24,10 +26,10 @@ use super::query::Named;
 use super::results::EndedJob;
 use super::views::JobBody;
 use super::{Edge, Problem, jobs, query};
-use crate::model::{JobId, JobSpec, OnError};
+use crate::model::{Job, JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
 use crate::store::{
-    Appended, IdempotencyKey, Intake, MoreInputs, NewJob, QueueLimits, RunnableJob, Submitted,
+    Appended, IdempotencyKey, Intake, MoreInputs, NewJob, Notice, QueueLimits, RunnableJob, Submitted,
 };
 use crate::telemetry::{job_ended, tell_sparingly};
 
@@ -147,7 +149,7 @@ pub(super) async fn submit(
     let time = query::prefer_wait(&headers);
     // Before it is there, so that its end is not missed.
     let wait = time.map(|time| Wait::new(&edge, id, time));
-    match accept(&edge, id, (spec, intake), inputs, staging, key.finish()).await? {
+    match accept(&edge, id, (spec, intake), inputs, staging, key.finish(), wait.is_some()).await? {
         Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
         Submitted::Same(job) => {
             let wait = time.map(|time| Wait::new(&edge, job.id, time));
@@ -163,7 +165,8 @@ pub(super) async fn submit(
     }
 }
 
-/// Accepts the job in a task of its own, so that a client that goes away leaves nothing half done.
+/// Accepts the job in a task of its own, so that a client that goes away leaves nothing half done. `awaited`: whether the
+/// client waits for its end.
 pub(super) async fn accept(
     edge: &Edge,
     id: JobId,
@@ -171,15 +174,22 @@ pub(super) async fn accept(
     inputs: SegmentBuilder,
     staging: Staging,
     key: Option<IdempotencyKey>,
+    awaited: bool,
 ) -> Result<Submitted, Problem> {
     let edge = edge.clone();
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge) };
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = {
+            let (supervisor, told) = (edge.supervisor.clone(), told.clone());
+            move |job: &Job| told.store(supervisor.announced(RunnableJob::new(job, total)), Ordering::Relaxed)
+        };
+        let notice = Some(Notice { tell: Arc::new(tell), awaited });
+        let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge), notice };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         if let Submitted::New(job) = &submitted {
-            if !job.state.is_final() {
+            if !job.state.is_final() && !told.load(Ordering::Relaxed) {
                 edge.supervisor.submitted(RunnableJob::new(job, total)).await;
             }
             let lines = &edge.metrics.job_lines;

@@ -479,11 +479,14 @@ impl Store for MemoryStore {
         if let Some(IdempotencyKey { key, fingerprint }) = job.key.clone() {
             state.keys.insert(key, (job.id, fingerprint));
         }
+        let notice = job.notice.clone();
         let entry = Entry::new(job, inputs, now);
         let accepted = entry.job.clone();
+        let notice = notice.filter(|_| !accepted.state.is_final());
         state.jobs.insert(accepted.id, entry);
         self.watches.wake_outbox();
         drop(state);
+        notice.iter().for_each(|notice| (notice.tell)(&accepted));
         self.watches.wake(accepted.id);
         Ok(Submitted::New(accepted))
     }

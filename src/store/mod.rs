@@ -60,6 +60,24 @@ pub struct NewJob {
     pub key: Option<IdempotencyKey>,
     /// How much may be queued with it.
     pub limits: QueueLimits,
+    /// Who is told of it before it is durable.
+    pub notice: Option<Notice>,
+}
+
+/// Tells of a new job as soon as it is written: it can be leased then, so its work begins while it is being made durable.
+/// Should that fail, it never was, and whoever claims of it is told that it has ended.
+#[derive(Clone)]
+pub struct Notice {
+    /// Must not block.
+    pub tell: Arc<dyn Fn(&Job) + Send + Sync>,
+    /// Whether the client waits for its end, so that a job that ends at once may be made durable together with its results.
+    pub awaited: bool,
+}
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notice").field("awaited", &self.awaited).finish_non_exhaustive()
+    }
 }
 
 /// Whether a job takes more inputs.

@@ -55,6 +55,11 @@ impl Handle {
         drop(self.asks.send(Ask::Submitted(job.into())).await);
     }
 
+    /// As [`Self::submitted`], of a job that is not durable yet; `false` if that must be told again, as too much else is.
+    pub fn announced(&self, job: RunnableJob) -> bool {
+        self.asks.try_send(Ask::Submitted(Box::new(job))).is_ok()
+    }
+
     /// A job is being cancelled, as the store says: end what it runs.
     pub async fn cancelled(&self, job: JobId) {
         drop(self.asks.send(Ask::Cancelled(job)).await);

@@ -52,7 +52,7 @@ impl Disk {
         let segment = InputSegment { first: 0, count: job.total as u32, lines: lines.into() };
         let limits = QueueLimits { tasks: u64::MAX >> 1, bytes: u64::MAX >> 1 };
         let (id, spec, total) = (job.id, job.spec.clone(), job.total);
-        let new = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits };
+        let new = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits, notice: None };
         match now(self.store.submit(new, vec![segment], at)) {
             Submitted::New(job) => job,
             other => panic!("{other:?}"),

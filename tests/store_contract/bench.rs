@@ -137,8 +137,15 @@ impl Bench {
         total: u64,
         options: JobOptions,
     ) -> JobId {
-        let job =
-            NewJob { id, spec: spec(options), total, intake: Intake::Closed, key: None, limits: ENOUGH };
+        let job = NewJob {
+            id,
+            spec: spec(options),
+            total,
+            intake: Intake::Closed,
+            key: None,
+            limits: ENOUGH,
+            notice: None,
+        };
         let submitted = self.store().submit(job, segments, self.now()).await.unwrap();
         assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
         id
@@ -147,7 +154,8 @@ impl Bench {
     /// A job without inputs that takes more.
     pub(crate) async fn submit_open(&self, options: JobOptions, intake: Intake) -> JobId {
         let id = Self::new_id();
-        let job = NewJob { id, spec: spec(options), total: 0, intake, key: None, limits: ENOUGH };
+        let job =
+            NewJob { id, spec: spec(options), total: 0, intake, key: None, limits: ENOUGH, notice: None };
         self.store().submit(job, Vec::new(), self.now()).await.unwrap();
         id
     }

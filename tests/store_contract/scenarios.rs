@@ -1,13 +1,14 @@
 //! What every store does, a scenario each.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gristmill::model::{JobId, JobOptions, JobSpec, JobState, ResultSegment, Tally, Timestamp};
+use gristmill::model::{Job, JobId, JobOptions, JobSpec, JobState, ResultSegment, Tally, Timestamp};
 use gristmill::store::{
     Appended, Callback, CallbackState, ChangeWatch, Changed, Deleted, DueCallbacks, IdempotencyKey, Intake,
-    JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Order, QueueLimits, Requeue, Retention, Retried,
-    Submitted, TryOutcome,
+    JobFilter, LogEntry, LogFilter, MoreInputs, NewJob, Notice, Order, QueueLimits, Requeue, Retention,
+    Retried, Submitted, TryOutcome,
 };
 
 use crate::bench::{Bench, ENOUGH, Kind, inputs, lines_of, options, segment, spec, stop_on_error};
@@ -37,6 +38,29 @@ async fn what_is_unstaged_never_was(bench: Bench) {
     assert!(bench.store().job(id).await.unwrap().is_none());
     assert!(bench.store().jobs(JobFilter::default(), None, 10).await.unwrap().is_empty());
     assert!(bench.claim(id, 1, 10).await.is_empty());
+}
+
+async fn a_job_is_told_of_once_and_only_if_there_is_something_to_do(bench: Bench) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notice = {
+        let told = told.clone();
+        let tell = move |job: &Job| told.lock().unwrap().push((job.id, job.tally.total));
+        Notice { tell: Arc::new(tell), awaited: true }
+    };
+    let submit = async |inputs: Vec<String>, key: &str, limits| {
+        let (id, total) = (Bench::new_id(), inputs.len() as u64);
+        let key = Some(IdempotencyKey { key: key.into(), fingerprint: [7; 32] });
+        let (spec, notice) = (spec(options()), Some(notice.clone()));
+        let job = NewJob { id, spec, total, intake: Intake::Closed, key, limits, notice };
+        let segments = if total == 0 { Vec::new() } else { vec![segment(0, &inputs)] };
+        bench.store().submit(job, segments, bench.now()).await.unwrap()
+    };
+    let Submitted::New(job) = submit(inputs(3), "a", ENOUGH).await else { panic!() };
+    assert!(matches!(submit(inputs(3), "a", ENOUGH).await, Submitted::Same(_)));
+    assert!(matches!(submit(Vec::new(), "b", ENOUGH).await, Submitted::New(_)));
+    let none = QueueLimits { tasks: 0, bytes: 0 };
+    assert!(matches!(submit(inputs(1), "c", none).await, Submitted::QueueFull(_)));
+    assert_eq!(*told.lock().unwrap(), [(job.id, 3)]);
 }
 
 async fn a_job_without_inputs_has_succeeded(bench: Bench) {
@@ -238,7 +262,8 @@ async fn jobs_are_listed_newest_first_and_filtered(bench: Bench) {
         let labels = [("parity".to_owned(), if at % 2 == 0 { "even" } else { "odd" }.to_owned())].into();
         let spec = JobSpec { function: format!("f{}", at % 3), labels, ..spec(options()) };
         let id = Bench::new_id();
-        let job = NewJob { id, spec, total: 1, intake: Intake::Closed, key: None, limits: ENOUGH };
+        let job =
+            NewJob { id, spec, total: 1, intake: Intake::Closed, key: None, limits: ENOUGH, notice: None };
         bench.store().submit(job, vec![segment(0, &inputs(1))], bench.now()).await.unwrap();
         ids.push(id);
     }
@@ -425,6 +450,7 @@ async fn a_key_names_one_job_for_good(mut bench: Bench) {
         intake: Intake::Closed,
         key: Some(key(fingerprint)),
         limits: ENOUGH,
+        notice: None,
     };
     let segments = || vec![segment(0, &inputs(2))];
     let first = bench.store().submit(new(1), segments(), bench.now()).await.unwrap();
@@ -470,8 +496,15 @@ async fn a_full_queue_takes_no_more_and_keeps_nothing_of_it(bench: Bench) {
     let id = bench.submit(10).await;
     let submit = async |limits, total: u64| {
         let key = Some(IdempotencyKey { key: "k".into(), fingerprint: [1; 32] });
-        let job =
-            NewJob { id: Bench::new_id(), spec: spec(options()), total, intake: Intake::Closed, key, limits };
+        let job = NewJob {
+            id: Bench::new_id(),
+            spec: spec(options()),
+            total,
+            intake: Intake::Closed,
+            key,
+            limits,
+            notice: None,
+        };
         let (staged, last) = (segment(0, &inputs(1)), segment(1, &inputs(total)[1..]));
         bench.store().stage(job.id, vec![staged]).await.unwrap();
         bench.store().submit(job, vec![last], bench.now()).await.unwrap()
@@ -594,7 +627,15 @@ async fn results_are_freed_up_to_where_their_reader_is(bench: Bench) {
 
 async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
     let id = Bench::new_id();
-    let new = NewJob { id, spec: spec(options()), total: 2, intake: Intake::Open, key: None, limits: ENOUGH };
+    let new = NewJob {
+        id,
+        spec: spec(options()),
+        total: 2,
+        intake: Intake::Open,
+        key: None,
+        limits: ENOUGH,
+        notice: None,
+    };
     bench.store().submit(new, vec![segment(0, &inputs(2))], bench.now()).await.unwrap();
     bench.run_out(id).await;
     assert_eq!((bench.state(id).await, bench.job(id).await.open), (JobState::Running, true));
@@ -639,6 +680,7 @@ async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: Bench) {
         intake: Intake::Open,
         key: None,
         limits: ENOUGH,
+        notice: None,
     };
     bench.store().submit(new, Vec::new(), bench.now()).await.unwrap();
     assert_eq!(bench.state(empty).await, JobState::Queued);
@@ -822,6 +864,7 @@ macro_rules! contract {
 contract! {
     inputs_come_back_byte_for_byte_across_segments
     what_is_unstaged_never_was
+    a_job_is_told_of_once_and_only_if_there_is_something_to_do
     a_job_without_inputs_has_succeeded
     a_claim_gives_what_it_is_asked_for_and_says_what_is_left
     results_are_a_queue_without_a_gap

@@ -110,7 +110,7 @@ pub(super) async fn map(
 /// Has the job accepted, without inputs and open.
 async fn begin_job(edge: &Edge, id: JobId, spec: JobSpec) -> Result<(), Problem> {
     let staging = Staging::new(edge.clone(), id);
-    match accept(edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None).await? {
+    match accept(edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None, false).await? {
         Submitted::QueueFull(queued) => Err(Problem::queue_full(&queued, &edge.limits)),
         Submitted::New(_) | Submitted::Same(_) | Submitted::Gone(_) | Submitted::Other => Ok(()),
     }

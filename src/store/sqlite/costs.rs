@@ -139,7 +139,7 @@ fn new_job(number: u128) -> (NewJob, Vec<InputSegment>) {
     let limits = QueueLimits { tasks: 1 << 40, bytes: 1 << 40 };
     let id = JobId(Uuid::from_u128(u128::MAX - number));
     let segment = InputSegment { first: 0, count: 1, lines: "1\n".into() };
-    (NewJob { id, spec, total: 1, intake: Intake::Closed, key, limits }, vec![segment])
+    (NewJob { id, spec, total: 1, intake: Intake::Closed, key, limits, notice: None }, vec![segment])
 }
 
 impl Past {

@@ -244,6 +244,7 @@ impl Writer {
         if ended {
             progress.state = progress.tally.final_state(progress.on_error);
             self.hurry = true;
+            self.awaited.remove(&job);
             self.to_be_told += u32::from(progress.callback_url.is_some());
             self.payloads.no_more(job, Kind::Results);
         }

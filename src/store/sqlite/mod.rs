@@ -260,7 +260,15 @@ impl Store for SqliteStore {
         segments: Vec<InputSegment>,
         now: Timestamp,
     ) -> StoreResult<Submitted> {
-        self.writer.take_in(Urgency::Now, move |w| w.submit(job, segments, now)).await
+        let notice = job.notice.clone();
+        let submit = move |w: &mut Writer| {
+            let submitted = w.submit(job, segments, now)?;
+            if let (Submitted::New(job), Some(notice)) = (&submitted, notice) {
+                w.tell(job, &notice);
+            }
+            Ok(submitted)
+        };
+        self.writer.take_in(Urgency::Now, submit).await
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {

@@ -16,14 +16,16 @@ use super::counts::Published;
 use super::payloads::{Payloads, is_out_of_descriptors};
 use super::space::Space;
 use super::submit::SegmentCache;
-use crate::model::{Epoch, JobId};
+use crate::model::{Epoch, Job, JobId};
 use crate::store::watch::Watches;
-use crate::store::{QueueLimits, StoreError, StoreResult};
+use crate::store::{Notice, QueueLimits, StoreError, StoreResult};
 
 /// Under load, writes without haste share a commit every so often.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(25);
 /// After idleness, so many commits need not be apart.
 const COMMIT_BURST: u32 = 4;
+/// A commit in haste waits for no more than this.
+const MOST_LINGER: Duration = Duration::from_millis(1);
 /// A transaction takes no more requests than this, so that the first of them is not kept waiting.
 const MAX_GROUP: usize = 4096;
 
@@ -79,6 +81,8 @@ pub(super) struct Writer {
     is_first: bool,
     /// Set by a write that must be durable at once though its caller could not know.
     pub(super) hurry: bool,
+    /// Jobs of this transaction whose clients wait for their end.
+    pub(super) awaited: BTreeSet<JobId>,
     /// How many ends of jobs are to be told once the transaction is durable.
     pub(super) to_be_told: u32,
     watches: Watches,
@@ -104,6 +108,7 @@ impl Writer {
     ) -> Self {
         let (segments, changed, last_lease) = (SegmentCache::default(), BTreeSet::new(), 0);
         let (garbage, queued_at_most, is_first, hurry) = (true, None, false, false);
+        let awaited = BTreeSet::new();
         Self {
             conn,
             epoch,
@@ -117,9 +122,21 @@ impl Writer {
             queued_at_most,
             is_first,
             hurry,
+            awaited,
             to_be_told: 0,
             watches,
             counts,
+        }
+    }
+
+    /// Tells of a job that this transaction takes in.
+    pub(super) fn tell(&mut self, job: &Job, notice: &Notice) {
+        if job.state.is_final() {
+            return;
+        }
+        (notice.tell)(job);
+        if notice.awaited {
+            self.awaited.insert(job.id);
         }
     }
 
@@ -130,7 +147,8 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || {
                 let now = Instant::now();
-                Loop { writer: self, incoming, pace: Pace { due: now }, garbage_due: now, stop }.run();
+                let (pace, commit_time) = (Pace { due: now }, Duration::ZERO);
+                Loop { writer: self, incoming, pace, commit_time, garbage_due: now, stop }.run();
             })
             .expect("a thread can be started while the server starts");
         WriterHandle { requests: Some(requests), stopped, thread: Some(thread) }
@@ -243,6 +261,8 @@ struct Loop {
     writer: Writer,
     incoming: Receiver<Request>,
     pace: Pace,
+    /// How long the last commit took.
+    commit_time: Duration,
     /// When some more garbage is to be removed, if there is any.
     garbage_due: Instant,
     stop: watch::Sender<Option<String>>,
@@ -278,7 +298,8 @@ impl Loop {
         let answers = self.gather(first);
         let start = Instant::now();
         let outcome = self.commit();
-        let took = outcome.is_ok().then(|| start.elapsed());
+        self.commit_time = start.elapsed();
+        let took = outcome.is_ok().then_some(self.commit_time);
         self.pace.committed(Instant::now());
         let (word, outcome) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
@@ -336,15 +357,15 @@ impl Loop {
 
     /// Runs `first` and all that comes until the commit is due; gives what is to be answered after it.
     fn gather(&mut self, first: Request) -> Vec<Answer> {
-        let (mut answers, mut hurry) = (Vec::new(), false);
+        let (mut answers, mut hurry, mut lingers_until) = (Vec::new(), false, None);
         let mut next = Some(first);
         for _ in 0..MAX_GROUP {
             let Some(request) = next.take() else { break };
             hurry |= request.urgency == Urgency::Now;
             answers.extend((request.work)(&mut self.writer));
             hurry |= std::mem::take(&mut self.writer.hurry);
-            let wait = self.pace.wait(Instant::now());
-            let wait = if hurry { Duration::ZERO } else { wait };
+            let now = Instant::now();
+            let wait = if hurry { self.linger(&mut lingers_until, now) } else { self.pace.wait(now) };
             next = if wait.is_zero() {
                 self.incoming.try_recv().ok()
             } else {
@@ -353,7 +374,17 @@ impl Loop {
         }
         // Only the bound of the loop leaves a request over; it joins this transaction rather than be lost.
         answers.extend(next.and_then(|request| (request.work)(&mut self.writer)));
+        self.writer.awaited.clear();
         answers
+    }
+
+    /// How long a commit in haste may wait for the end of jobs that it takes in and whose clients wait for it: as long
+    /// as a commit of its own would take that end at most, so that at worst both take twice as long as they must.
+    fn linger(&self, until: &mut Option<Instant>, now: Instant) -> Duration {
+        if self.writer.awaited.is_empty() {
+            return Duration::ZERO;
+        }
+        until.get_or_insert(now + self.commit_time.min(MOST_LINGER)).saturating_duration_since(now)
     }
 
     fn collect_garbage(&mut self) -> rusqlite::Result<()> {
