@@ -6,7 +6,8 @@ use std::time::Duration;
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("{text:?} is no duration; write it as 500ms, 30s or 1m30s, or as a number of seconds");
-    if let Ok(seconds) = text.parse::<f64>() {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if let Some(seconds) = text.parse::<f64>().ok().filter(|_| is_plain) {
         return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
     if let Some((days, rest)) = text.split_once('d')
@@ -59,7 +60,7 @@ mod tests {
         }
         assert_eq!(duration("7d"), Ok(Duration::from_hours(168)));
         assert_eq!(duration("1d 12h"), Ok(Duration::from_hours(36)));
-        for text in ["", "-1", "d", "-1d", "soon", "-5s", "NaN", "inf", "1e300"] {
+        for text in ["", "-1", "1e3", "+1", ".", "d", "-1d", "soon", "-5s", "NaN", "inf", "1e300"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::kinds::{ScopeTooSmall, Unauthorized};
-use super::{Edge, Problem, dashboard, health, openapi};
+use super::{Edge, Problem, dashboard, docs, health, openapi};
 use crate::access::{Scope, Tokens};
 
 /// The middleware. What holds no data is open: the probes, and the files of the page that asks for a token.
@@ -25,7 +25,7 @@ pub(super) async fn check(
 
 /// Whether a path holds no data: nobody needs a token for it.
 pub(super) fn is_open(path: &str) -> bool {
-    health::PATHS.contains(&path) || dashboard::has(path) || path == openapi::PATH
+    health::PATHS.contains(&path) || dashboard::has(path) || docs::has(path) || path == openapi::PATH
 }
 
 fn permit(tokens: &Tokens, request: &Request) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ mod auth;
 mod bodies;
 mod browsers;
 mod dashboard;
+mod docs;
 mod error;
 mod events;
 mod health;
@@ -174,6 +175,7 @@ pub fn router(edge: Edge) -> Router {
     api.layer(Extension(openapi::finish(document)))
         // Pages for people, which are no part of the contract.
         .merge(dashboard::routes())
+        .merge(docs::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(DefaultBodyLimit::disable())

@@ -12,7 +12,7 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::kinds::{CallbackRefused, UnknownFunction};
 use super::openapi::query_of;
-use super::query::must_be_utf8;
+use super::query::{Whole, must_be_utf8};
 use super::submit::SubmitBody;
 use super::{Edge, Problem};
 use crate::model::limits::{MAX_LABELS, MAX_NAME_CHARS, SEGMENT_LINES};
@@ -22,6 +22,10 @@ use crate::units;
 
 /// More attempts than this are surely a mistake.
 const MOST_ATTEMPTS: u32 = 1000;
+/// No task can be ended sooner.
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+/// Longer durations are surely a mistake.
+pub(super) const MOST_TIME: Duration = Duration::from_secs(1_000_000_000);
 /// A chunk lies within one segment of inputs.
 const MOST_CHUNK: u32 = SEGMENT_LINES as u32;
 
@@ -56,14 +60,14 @@ impl IntoParams for Options<'_> {
 #[serde(untagged, expecting = "a lock is a name, or {\"name\": \"disk\", \"permits\": 2}")]
 pub(super) enum LockParam {
     Name(String),
-    Lock(Lock),
+    Lock { name: String, permits: Whole<u32> },
 }
 
 impl LockParam {
     pub(super) fn into_lock(self) -> Lock {
         match self {
             Self::Name(name) => Lock { name, permits: 1 },
-            Self::Lock(lock) => lock,
+            Self::Lock { name, permits: Whole(permits) } => Lock { name, permits },
         }
     }
 }
@@ -245,15 +249,27 @@ fn callback_url(edge: &Edge, text: &str) -> Result<String, Problem> {
 }
 
 fn backoff(text: &str) -> Result<Duration, Problem> {
-    units::duration(text).map_err(|why| Problem::bad_request(format!("retry_backoff: {why}")))
+    duration("retry_backoff", text)
 }
 
 fn timeout(text: &str) -> Result<Duration, Problem> {
-    let timeout = units::duration(text).map_err(|why| Problem::bad_request(format!("timeout: {why}")))?;
-    if timeout.is_zero() {
-        Err(Problem::bad_request("timeout is zero; it must be longer"))
+    let timeout = duration("timeout", text)?;
+    if timeout < LEAST_TIMEOUT {
+        Err(Problem::bad_request(format!("timeout is {text}; it can be 1 ms and more")))
     } else {
         Ok(timeout)
+    }
+}
+
+fn duration(what: &str, text: &str) -> Result<Duration, Problem> {
+    let duration = units::duration(text).map_err(|why| Problem::bad_request(format!("{what}: {why}")))?;
+    if duration > MOST_TIME {
+        let most = MOST_TIME.as_secs();
+        Err(Problem::bad_request(format!(
+            "{what} is {text}; it can be {most} seconds, which is some 30 years"
+        )))
+    } else {
+        Ok(duration)
     }
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::bodies::must_be_json;
 use super::kinds::{BadJson, BadRequest, Problems, TooLarge, UnknownWorker, UnsupportedMediaType};
 use super::openapi::POOL;
-use super::query::{Named, must_be_object};
+use super::query::{Named, Whole, must_be_object};
 use super::views::{PoolBody, pool_view};
 use super::{Edge, FunctionView, Problem};
 use crate::nearest::with_nearest;
@@ -34,8 +34,8 @@ pub(super) async fn status(State(edge): State<Edge>) -> Result<Json<PoolBody>, P
 #[schema(example = json!({"slots": 4}))]
 struct Resize {
     /// How many tasks run at once.
-    #[schema(minimum = 1, maximum = 4096)]
-    slots: u32,
+    #[schema(minimum = 1, maximum = 4096, value_type = u32)]
+    slots: Whole<u32>,
 }
 
 /// Resize the pool.
@@ -53,7 +53,7 @@ pub(super) async fn resize(
 ) -> Result<Json<PoolBody>, Problem> {
     must_be_json(&headers)?;
     must_be_object(&body)?;
-    let Resize { slots } = serde_json::from_slice(&body).map_err(|error| {
+    let Resize { slots: Whole(slots) } = serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("{}; what is wanted is {{\"slots\": 4}}", with_nearest(&error.to_string()));
         Problem::bad_json(detail, error.line(), error.column())
     })?;

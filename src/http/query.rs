@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::{Problem, error};
@@ -16,6 +16,9 @@ use crate::units;
 
 /// The longest that a request is held for `wait=`.
 const MOST_WAIT: Duration = Duration::from_mins(10);
+
+/// Up to here an `f64` is the whole number that it shows.
+const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A query string of this shape; anything else is a problem.
 pub(super) struct Params<T>(pub(super) T);
@@ -74,10 +77,32 @@ pub(super) fn job_id(text: &str) -> Result<JobId, Problem> {
     text.parse().map_err(|_| Problem::unknown_job(text))
 }
 
+/// A whole number, also where it is written as `4.0`, which is the same number in JSON.
+pub(super) struct Whole<T>(pub(super) T);
+
+impl<'de, T: TryFrom<i64>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= MOST_EXACT);
+        let whole = number.as_i64().or(float.map(|float| float as i64));
+        let whole = whole.and_then(|whole| T::try_from(whole).ok());
+        whole
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("{number} is no whole number that is possible here")))
+    }
+}
+
+/// As [`Whole`], where there may be none.
+pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i64>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(number)| number))
+}
+
 /// A time to wait, at most [`MOST_WAIT`].
 pub(super) fn wait<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let wait = units::duration(&text).map_err(serde::de::Error::custom)?;
+    let wait = units::duration(&text).map_err(D::Error::custom)?;
     Ok(Some(wait.min(MOST_WAIT)))
 }
 

@@ -83,7 +83,7 @@ pub(super) struct ResultParams {
     #[param(maximum = 18_446_744_073_709_551_615_u64)]
     after: u64,
     /// So many at most. Default: all; 1,000 for a JSON page, which can have 100,000.
-    #[param(minimum = 1, maximum = 100_000)]
+    #[param(minimum = 1, maximum = 18_446_744_073_709_551_615_u64)]
     limit: Option<u64>,
     /// Go on as results come, until the job has ended; only as lines.
     #[serde(default)]
@@ -245,13 +245,16 @@ pub(super) async fn results(
         return Err(Problem::results_freed(freed));
     }
     let left = params.limit.unwrap_or(u64::MAX);
+    if left == 0 {
+        return Err(Problem::bad_request("limit is 0; it can be 1 and more"));
+    }
     let cursor = Cursor::new(edge, job.id, order, fields, params.after, left);
     if wants_page(&headers) {
         if params.follow {
             return Err(Problem::bad_request("follow=true needs NDJSON: leave out Accept: application/json"));
         }
         let limit = params.limit.unwrap_or(PAGE);
-        if !(1..=MOST_PAGE).contains(&limit) {
+        if limit > MOST_PAGE {
             return Err(Problem::bad_request(format!(
                 "limit is {limit}; a JSON page can have 1 to {MOST_PAGE}"
             )));

@@ -10,7 +10,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use serde_json::json;
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::bodies::{MediaType, fit_all, media_type, read_all, read_ndjson};
 use super::idempotency::{self, KeyedBody};
@@ -36,7 +39,6 @@ use crate::telemetry::{job_ended, tell_sparingly};
 /// A job to be run: one function over a batch of inputs.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Submit, example = json!({"function": "sha256", "inputs": ["a", "b"], "name": "nightly", "labels": {"team": "x"}}))]
 pub(super) struct SubmitBody<'a> {
     /// Which function; `GET /v1/functions` lists them.
     #[serde(borrow)]
@@ -57,14 +59,17 @@ pub(super) struct SubmitBody<'a> {
     labels: BTreeMap<String, String>,
     /// At most so many of its tasks run at once; capped by the slots. Default: all slots.
     #[schema(minimum = 1, maximum = 4_294_967_295_u32, format = Int64, examples(4))]
+    #[serde(default, deserialize_with = "query::whole")]
     processes: Option<u32>,
     /// Jobs of a higher priority go first; those of one priority share the slots fairly. Default: 0.
     #[schema(minimum = -2_147_483_648, maximum = 2_147_483_647)]
+    #[serde(default, deserialize_with = "query::whole")]
     priority: Option<i32>,
     #[schema(schema_with = timeout)]
     timeout: Option<Time>,
     /// How often a task is tried in all. Default: 3, or as its function says.
     #[schema(minimum = 1, maximum = 1000)]
+    #[serde(default, deserialize_with = "query::whole")]
     max_attempts: Option<u32>,
     /// What a failed task does to the rest: nothing (`continue`), or it cancels them (`stop`). Default: `continue`.
     #[schema(inline)]
@@ -75,6 +80,7 @@ pub(super) struct SubmitBody<'a> {
     retry_backoff: Option<Time>,
     /// Chunks of so many tasks, instead of a size that follows the measured task time; hardly ever needed.
     #[schema(minimum = 1, maximum = 16384)]
+    #[serde(default, deserialize_with = "query::whole")]
     chunk_size: Option<u32>,
     /// A named lock: never two tasks at once of all the jobs that name it; or `{"name": "disk", "permits": 2}`, for two.
     #[schema(inline)]
@@ -83,6 +89,26 @@ pub(super) struct SubmitBody<'a> {
     #[schema(max_length = 2048)]
     callback_url: Option<String>,
 }
+
+/// A submit is such a body with inputs, or of an open job.
+struct Submit;
+
+impl PartialSchema for Submit {
+    fn schema() -> RefOr<Schema> {
+        let with =
+            |name: &str, schema: RefOr<Schema>| ObjectBuilder::new().property(name, schema).required(name);
+        let open = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
+        let either = AnyOfBuilder::new()
+            .item(with("inputs", InputArray::schema()))
+            .item(with("open", open.into()))
+            .description(Some("Only an open job can do without inputs."));
+        let example =
+            json!({"function": "sha256", "inputs": ["a", "b"], "name": "nightly", "labels": {"team": "x"}});
+        AllOfBuilder::new().item(SubmitBody::schema()).item(either).examples([example]).into()
+    }
+}
+
+impl ToSchema for Submit {}
 
 /// More inputs for an open job.
 #[derive(Deserialize, ToSchema)]
@@ -102,7 +128,7 @@ struct MoreBody {
     post, path = "", tag = JOBS, operation_id = "submitJob",
     params(Options<'_>, KeyedBody, Wait),
     request_body(content(
-        (SubmitBody<'_> = "application/json"),
+        (Submit = "application/json"),
         (inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n"))
     )),
     responses(

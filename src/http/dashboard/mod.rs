@@ -48,12 +48,19 @@ pub(super) fn has(path: &str) -> bool {
 }
 
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES.iter().fold(Router::new(), |router, (path, media_type, text)| {
-        router.route(path, get(|| async { file(media_type, text) }))
+    serve(&FILES)
+}
+
+/// A route for each file: its path, its media type and its text.
+pub(super) fn serve<S: Clone + Send + Sync + 'static>(
+    files: &[(&str, &'static str, &'static str)],
+) -> Router<S> {
+    files.iter().fold(Router::new(), |router, &(path, media_type, text)| {
+        router.route(path, get(move || async move { file(media_type, text) }))
     })
 }
 
-fn file(media_type: &'static str, text: &'static str) -> Response {
+pub(super) fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -18,7 +18,7 @@ use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response,
+    ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response,
     SecurityRequirement, Server,
 };
 use utoipa::{PartialSchema as _, ToSchema as _};
@@ -30,7 +30,7 @@ use super::kinds::{
     WrongOrigin,
 };
 use super::{Edge, auth};
-pub(super) use schemas::{InputLines, labels, lines, lines_of, query_of, timeout};
+pub(super) use schemas::{InputLines, labels, lines, lines_of, query_of, timeout, wait};
 
 /// Where the document is.
 pub(super) const PATH: &str = "/openapi.json";
@@ -124,6 +124,12 @@ const COMMON: [(&str, &str); 4] =
     [("500", "Internal"), ("401", "Unauthorized"), ("403", "Forbidden"), ("503", "Unavailable")];
 
 fn describe(path: &str, operation: &mut Operation) {
+    // A stream may have no lines at all.
+    if let Some(RefOr::T(body)) = &mut operation.request_body
+        && !body.content.contains_key("application/json")
+    {
+        body.required = Some(Required::False);
+    }
     let is_open = auth::is_open(path);
     for (status, name) in COMMON.iter().take(if is_open { 1 } else { COMMON.len() }) {
         operation.responses.responses.insert((*status).to_owned(), Ref::from_response_name(*name).into());

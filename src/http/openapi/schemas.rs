@@ -9,7 +9,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::super::inputs::InputArray;
-use super::super::options::{LockParam, Time};
+use super::super::options::{LockParam, MOST_TIME, Time};
 use super::EXAMPLE_JOB;
 use crate::model::limits::{MAX_LABELS, MAX_NAME_CHARS};
 use crate::model::{JobId, JobState, Lock, OnError, Verdict};
@@ -22,14 +22,12 @@ macro_rules! duration_pattern {
             $first,
             "(ms|s|m|h|d)?|",
             $first,
-            "(h[0-9]{1,2}m|m[0-9]{1,2}s)|[0-9]{1,4}\\.[0-9]{0,2}[1-9]s?)$"
+            "(h[0-9]{1,2}m|m[0-9]{1,2}s)|[0-9]{1,9}\\.[0-9]{0,2}[1-9]s?)$"
         )
     };
 }
-pub(in super::super) const DURATION: &str = duration_pattern!("[0-9]{1,4}");
+pub(super) const DURATION: &str = duration_pattern!("[0-9]{1,5}");
 const LONGER_THAN_ZERO: &str = duration_pattern!("[1-9][0-9]{0,3}");
-/// The longest duration as a number of seconds that is surely taken: some thirty years.
-const MOST_SECONDS: u32 = 1_000_000_000;
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
@@ -124,8 +122,10 @@ impl ToSchema for LockParam {
 
 impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {
-        let number =
-            ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(MOST_SECONDS));
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .minimum(Some(0))
+            .maximum(Some(MOST_TIME.as_secs_f64()));
         duration(DURATION, number).into()
     }
 }
@@ -136,13 +136,18 @@ impl ToSchema for Time {
     }
 }
 
+/// A time to wait.
+pub(in super::super) fn wait() -> RefOr<Schema> {
+    text().pattern(Some(DURATION)).examples(["30s"]).into()
+}
+
 /// The time limit of a task.
 pub(in super::super) fn timeout() -> RefOr<Schema> {
-    let number = ObjectBuilder::new().schema_type(Type::Number).exclusive_minimum(Some(0));
+    let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.001));
     let description =
-        "The hard limit of one task's run, longer than zero. Default: none, or as its function says.";
+        "The hard limit of one task's run, a millisecond at least. Default: none, or as its function says.";
     let null = ObjectBuilder::new().schema_type(Type::Null);
-    duration(LONGER_THAN_ZERO, number.maximum(Some(MOST_SECONDS)))
+    duration(LONGER_THAN_ZERO, number.maximum(Some(MOST_TIME.as_secs_f64())))
         .item(null)
         .description(Some(description))
         .into()
@@ -219,7 +224,8 @@ macro_rules! lines {
 }
 pub(in super::super) use lines;
 
-/// The options of a job as a query gives them: what the body's type says of each, but `left_out`.
+/// The options of a job as a query gives them: what the body's type says of each, but `left_out`. None is required, as
+/// with a JSON body there is no query.
 pub(in super::super) fn query_of<T: ToSchema>(left_out: &[&str]) -> Vec<Parameter> {
     let RefOr::T(Schema::Object(body)) = T::schema() else { return Vec::new() };
     let mut query = Vec::new();
@@ -234,17 +240,21 @@ pub(in super::super) fn query_of<T: ToSchema>(left_out: &[&str]) -> Vec<Paramete
             continue;
         }
         let (description, schema) = for_query(schema);
-        let required = if body.required.contains(&name) { Required::True } else { Required::False };
-        let parameter =
-            ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(required);
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query);
+        let parameter = parameter.required(Required::False);
         query.push(parameter.description(description).schema(Some(schema)).build());
     }
     query
 }
 
-/// A member's description, and its schema without that and without `null`, which no query can say.
+/// A member's description, and its schema without that and without what no query can say: `null`, and a number where a
+/// text will do.
 fn for_query(mut schema: RefOr<Schema>) -> (Option<String>, RefOr<Schema>) {
-    let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(o)) if o.schema_type == Type::Null.into());
+    let is_text = |item: &RefOr<Schema>| match item {
+        RefOr::T(Schema::Object(object)) => object.schema_type == Type::String.into(),
+        RefOr::T(Schema::OneOf(_)) => true,
+        _ => false,
+    };
     let description = match &mut schema {
         RefOr::T(Schema::Object(object)) => {
             if let SchemaType::Array(types) = &mut object.schema_type {
@@ -254,7 +264,7 @@ fn for_query(mut schema: RefOr<Schema>) -> (Option<String>, RefOr<Schema>) {
             object.description.take()
         }
         RefOr::T(Schema::OneOf(choice)) => {
-            choice.items.retain(|item| !is_null(item));
+            choice.items.retain(is_text);
             let description = choice.description.take();
             if let [only] = choice.items.as_slice() {
                 return (description, for_query(only.clone()).1);
