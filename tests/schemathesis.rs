@@ -42,7 +42,7 @@ fn schemathesis_finds_nothing() {
     schemathesis.arg("--config-file").arg(rules.join("schemathesis.toml"));
     schemathesis.arg("run").arg(format!("{}/openapi.json", server.client().address));
     schemathesis.args(["-H", &format!("Authorization: Bearer {TOKEN}")]);
-    schemathesis.args(["--checks=all", "--max-examples=8", "--seed=1", "--generation-deterministic"]);
+    schemathesis.args(["--checks=all", "--max-examples=6", "--seed=1", "--generation-deterministic"]);
     schemathesis.args(["--continue-on-failure", "--request-timeout=20", "--no-color"]);
     schemathesis.current_dir(&scratch).env("PYTHONPATH", rules).env("PYTHONDONTWRITEBYTECODE", "1");
     succeeds(&schemathesis.output().unwrap());

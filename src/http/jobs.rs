@@ -13,7 +13,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::kinds::{BadRequest, NotEnded, Problems, UnknownJob, WrongState};
-use super::openapi::{JOBS, wait as wait_schema};
+use super::openapi::{JOBS, WaitTime};
 use super::query::{self, Named, Params};
 use super::views::{JobBody, JobPage, brief_view, ended_view, job_view};
 use super::{Edge, Problem, results};
@@ -100,7 +100,7 @@ impl IntoParams for Wait {
 pub(super) struct StatusParams {
     /// Hold the answer until the job has ended, so long at most; ten minutes are the most.
     #[serde(default, deserialize_with = "query::wait")]
-    #[param(schema_with = wait_schema)]
+    #[param(value_type = Option<WaitTime>, inline)]
     wait: Option<Duration>,
 }
 

@@ -30,7 +30,7 @@ use super::kinds::{
     WrongOrigin,
 };
 use super::{Edge, auth};
-pub(super) use schemas::{InputLines, labels, lines, lines_of, query_of, timeout, wait};
+pub(super) use schemas::{InputLines, WaitTime, labels, lines, lines_of, query_of, timeout};
 
 /// Where the document is.
 pub(super) const PATH: &str = "/openapi.json";

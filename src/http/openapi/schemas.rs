@@ -136,10 +136,16 @@ impl ToSchema for Time {
     }
 }
 
-/// A time to wait.
-pub(in super::super) fn wait() -> RefOr<Schema> {
-    text().pattern(Some(DURATION)).examples(["30s"]).into()
+/// A time to wait, in a query.
+pub(in super::super) struct WaitTime;
+
+impl PartialSchema for WaitTime {
+    fn schema() -> RefOr<Schema> {
+        text().pattern(Some(DURATION)).examples(["30s"]).into()
+    }
 }
+
+impl ToSchema for WaitTime {}
 
 /// The time limit of a task.
 pub(in super::super) fn timeout() -> RefOr<Schema> {
