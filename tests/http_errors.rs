@@ -5,6 +5,9 @@
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use common::Server;
 use common::client::{Answer, JSON, NDJSON};
 use serde_json::{Value, json};
@@ -313,5 +316,35 @@ fn a_refusal_reaches_a_client_that_still_sends() {
         answer.problem(415, "unsupported-media-type");
         server.post_ndjson("/v1/jobs?function=none", &body).problem(404, "unknown-function");
         server.client().call("POST", "/v1/nowhere", &plain, &body).problem(404, "unknown-path");
+    }
+}
+
+/// The status of the answer to what is no request that can be read, and its problem.
+fn refused(server: &Server, request: &str) -> (String, Value) {
+    let mut connection = TcpStream::connect(server.socket_address()).unwrap();
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/problem+json"), "{answer}");
+    (head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn what_cannot_be_read_as_a_request_is_told_so() {
+    let server = Server::start();
+    let many = "x: y\r\n".repeat(200);
+    let calls = [
+        ("no request\r\n\r\n".to_owned(), "400", "bad-request"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "400", "bad-request"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(66_000)), "414", "uri-too-long"),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), "431", "headers-too-large"),
+    ];
+    for (request, status, kind) in calls {
+        let (told, problem) = refused(&server, &request);
+        assert_eq!(
+            (told.as_str(), &problem["type"]),
+            (status, &json!(format!("urn:gristmill:problem:{kind}")))
+        );
     }
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum_server::accept::NoDelayAcceptor;
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -175,10 +174,8 @@ fn serve_http(
     connections: axum_server::Handle<SocketAddr>,
 ) -> tokio::task::JoinHandle<Result<()>> {
     tokio::spawn(async move {
-        // Small pieces go out at once: without this, the end of an answer waits for the client to acknowledge what
-        // came before it, some 40 ms.
         let mut server =
-            axum_server::from_tcp(listener)?.acceptor(NoDelayAcceptor::new()).handle(connections);
+            axum_server::from_tcp(listener)?.acceptor(http::refusals::Acceptor).handle(connections);
         let mut http = server.http_builder().http1();
         http.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         server.serve(http::router(edge).into_make_service()).await?;

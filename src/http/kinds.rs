@@ -81,6 +81,10 @@ kinds! {
     ResultsFreed = GONE "results-freed" "The results have been freed";
     /// A body or an input is larger than it may be.
     TooLarge = PAYLOAD_TOO_LARGE "too-large" "Too large";
+    /// The path and query are too long.
+    UriTooLong = URI_TOO_LONG "uri-too-long" "The path and query are too long";
+    /// The headers are too many or too large.
+    HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE "headers-too-large" "The headers are too large";
     /// The body's `Content-Type` or `Content-Encoding` is none that is taken here.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "Unsupported media type";
     /// An input does not fit the function's schema; with its `index` and the `path` in it.

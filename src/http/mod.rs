@@ -25,6 +25,7 @@ mod openapi;
 mod options;
 mod pool;
 mod query;
+pub mod refusals;
 pub mod render;
 mod results;
 mod submit;
