@@ -60,7 +60,7 @@ pub(super) fn serve<S: Clone + Send + Sync + 'static>(
     })
 }
 
-pub(super) fn file(media_type: &'static str, text: &'static str) -> Response {
+fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
