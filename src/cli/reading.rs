@@ -48,6 +48,9 @@ impl Reading<'_> {
             }
             sleep(AGAIN_AFTER).await;
             let read = output.whole_lines();
+            if self.limit.is_some_and(|limit| read >= limit) {
+                return output.flush();
+            }
             tell(format_args!("the connection was lost ({lost}); going on after {read} results"));
             response = self.client.patiently(async || self.ask(output, read).await).await?;
         }
@@ -55,7 +58,7 @@ impl Reading<'_> {
 
     async fn ask(&self, output: &Output, read: u64) -> Result<Response> {
         let (after, follow) = ((self.after + read).to_string(), self.follow.to_string());
-        let limit = self.limit.map(|limit| limit.saturating_sub(read).to_string());
+        let limit = self.limit.map(|limit| (limit - read).to_string());
         let mut query = vec![
             ("order", self.order),
             ("fields", output.fields().as_str()),

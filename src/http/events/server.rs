@@ -3,7 +3,7 @@
 //! An event's id is the reader's place among the changes of jobs in this epoch. One who comes back gets the jobs that
 //! have changed since; or, where that is not known, `reset`. The pool comes as it is then, and tasks from then on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -197,7 +197,8 @@ impl Follower {
         self.jobs_pace.told(JOBS_EVERY);
         let before = self.id();
         let (slots, now) = (self.edge.supervisor.glance().await.unwrap_or_default().slots, (self.edge.now)());
-        let (mut items, mut bytes, mut gone) = (Vec::new(), 0, Vec::new());
+        // One that changes meanwhile is there once, as it was last.
+        let (mut items, mut bytes, mut gone) = (BTreeMap::new(), 0, Vec::new());
         while items.len() + gone.len() < MOST_JOBS && bytes < MOST_JOBS_BYTES {
             let ids = match self.jobs.next(JOBS_AT_ONCE) {
                 Changed::Jobs(ids) if ids.is_empty() => break,
@@ -212,13 +213,13 @@ impl Follower {
             for job in &jobs {
                 let item = to_raw_value(&brief_view(job, slots, now)).expect("a view always serialises");
                 bytes += item.get().len();
-                items.push(item);
+                items.insert(job.id, item);
             }
         }
         if !items.is_empty() {
             // Who is cut between the two events gets both again.
             let id = if gone.is_empty() { self.id() } else { before };
-            self.ready.push_back(event("jobs", &id, &JobsBody { items }));
+            self.ready.push_back(event("jobs", &id, &JobsBody { items: items.into_values().collect() }));
         }
         if !gone.is_empty() {
             self.ready.push_back(event("forgotten", &self.id(), &json!({"ids": gone})));
