@@ -11,7 +11,7 @@
 //!   [`adapter`]: that side for programs that do not speak it; [`check`]: does a worker hold it?
 //! - [`protocol`]: bytes to messages and back; [`model`]: the nouns; [`nearest`]: "did you mean";
 //!   [`units`]: durations and sizes; [`schema`]: JSON Schemas; [`access`]: tokens, hosts and origins.
-//! - [`webhooks`]: the ends of jobs, told at the URLs that jobs name.
+//! - [`webhooks`]: the ends of jobs, told at the URLs that jobs name; `otel`, a feature: the spans of jobs, told to a collector.
 
 pub mod access;
 pub mod adapter;
@@ -23,6 +23,8 @@ pub mod functions;
 pub mod http;
 pub mod model;
 pub mod nearest;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod pool;
 pub mod protocol;
 pub mod schema;

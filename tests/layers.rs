@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each part of the crate may use of the others. `app`, `cli` and `main` stand above them all.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("access", &[]),
     ("model", &[]),
     ("nearest", &[]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("store", &["model"]),
     ("supervisor", &["model", "protocol", "pool", "store", "schema", "sys", "telemetry", "units"]),
     ("webhooks", &["model", "store"]),
+    ("otel", &["model", "store", "supervisor"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),
     (

@@ -18,6 +18,8 @@ use crate::access::Tokens;
 use crate::config::Config;
 use crate::http::{self, Edge, FunctionView};
 use crate::model::Timestamp;
+#[cfg(feature = "otel")]
+use crate::otel;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Retention, Store, StoreError};
 use crate::supervisor::{self, Handle, Settings};
@@ -54,6 +56,8 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::default());
     let settings = settings(&config, &locks, metrics.clone())?;
     let (supervisor, running) = supervisor::start(settings, store.clone(), now);
+    #[cfg(feature = "otel")]
+    let spans = spans(&config.node, store.clone(), &supervisor)?;
     let (drain, draining) = watch::channel(false);
     let (views, functions) = watch::channel(function_views(&config).into());
     let (token_sender, tokens) = watch::channel(config.tokens.clone());
@@ -84,8 +88,18 @@ pub async fn serve(
     started(address);
     let outcome = Shutdown { supervisor, running, drain, connections, stopped, grace: config.grace };
     let outcome = outcome.wait(&mut signals).await;
-    server.await.context("the HTTP server's task")??;
+    let last = server.await;
+    #[cfg(feature = "otel")]
+    otel::flush(spans).await;
+    last.context("the HTTP server's task")??;
     outcome
+}
+
+/// Tells the spans of jobs to the collector that the environment names.
+#[cfg(feature = "otel")]
+fn spans(node: &str, store: Arc<dyn Store>, supervisor: &Handle) -> Result<Option<otel::Telling>> {
+    let settings = otel::Settings::from_environment().map_err(anyhow::Error::msg)?;
+    Ok(settings.map(|settings| otel::start(settings, node, store, supervisor.follow_tasks(), now())))
 }
 
 /// What is told when the configuration is read again.

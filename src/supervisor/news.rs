@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
-use crate::model::{JobId, Timestamp};
+use crate::model::{JobId, Timestamp, TraceParent};
 use crate::store::Completion;
 
 /// So many chunks are kept for a follower who is behind.
@@ -23,10 +23,14 @@ pub struct EndedTasks {
     pub job: JobId,
     /// Its function.
     pub function: String,
+    /// The span that it was submitted in.
+    pub trace: Option<TraceParent>,
     /// The index of the first.
     pub index: u64,
     /// How many.
     pub count: u32,
+    /// Which attempt at them it was.
+    pub attempt: u32,
     /// How many of them failed.
     pub failed: u32,
     /// When the first began.
@@ -54,19 +58,25 @@ impl News {
         }
     }
 
-    /// Tells of tasks whose outcomes are durable.
-    pub(super) fn ended(&self, done: &Completion, function: impl FnOnce() -> Option<String>) {
+    /// Tells of tasks whose outcomes are durable, of a job with this function and trace.
+    pub(super) fn ended(
+        &self,
+        done: &Completion,
+        of: impl FnOnce() -> Option<(String, Option<TraceParent>)>,
+    ) {
         if self.ended.receiver_count() == 0 {
             return;
         }
-        let Some(function) = function() else { return };
+        let Some((function, trace)) = of() else { return };
         let ended = EndedTasks {
             worker: done.worker.clone(),
             pid: done.pid,
             job: done.job,
             function,
+            trace,
             index: done.first,
             count: done.outcomes.count(),
+            attempt: done.attempt,
             failed: done.outcomes.failed(),
             started_at: done.span.start,
             duration: done.span.duration(),

@@ -189,7 +189,8 @@ impl Supervisor {
         if let Write::Complete(done, _) = &write
             && held
         {
-            self.news.ended(done, || self.pool.function_of(job));
+            let trace = self.limits.get(&job).and_then(|limits| limits.trace);
+            self.news.ended(done, || Some((self.pool.function_of(job)?, trace)));
         }
         let ended = state.is_none_or(JobState::is_final);
         if ended && held && self.settings.metrics.job_lines.is_worth_while() {

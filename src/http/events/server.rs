@@ -273,7 +273,7 @@ struct ChunkBody<'a> {
 }
 
 fn chunk_view(ended: &EndedTasks) -> ChunkBody<'_> {
-    let EndedTasks { worker, pid, job, function, index, count, failed, started_at, duration } = ended;
+    let EndedTasks { worker, pid, job, function, index, count, failed, started_at, duration, .. } = ended;
     ChunkBody {
         worker,
         pid: *pid,
