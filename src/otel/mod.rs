@@ -56,7 +56,7 @@ pub fn start(
     Telling { stop, follower: tokio::spawn(follower.run()), sender: tokio::spawn(sender.run()), lost }
 }
 
-/// Sends what is left, within [`FLUSH_TIME`]; to be called when nothing ends any more.
+/// Sends what is left, for 2 s at most; to be called when nothing ends any more.
 pub async fn flush(telling: Option<Telling>) {
     let Some(Telling { stop, mut follower, mut sender, lost }) = telling else { return };
     drop(stop);

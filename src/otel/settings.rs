@@ -26,8 +26,12 @@ impl Settings {
     fn from(get: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
         let get = |name: &str| get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let url = match (get(TRACES), get(ALL)) {
-            (Some(text), _) => parse(TRACES, &text, &text)?,
-            (None, Some(text)) => parse(ALL, &text, &format!("{}/v1/traces", text.trim_end_matches('/')))?,
+            (Some(text), _) => parse(TRACES, &text)?,
+            (None, Some(text)) => {
+                let mut url = parse(ALL, &text)?;
+                url.set_path(&format!("{}/v1/traces", url.path().trim_end_matches('/')));
+                url
+            }
             (None, None) => return Ok(None),
         };
         Ok(Some(Self { url, service: get(SERVICE).unwrap_or_else(|| "gristmill".to_owned()) }))
@@ -39,9 +43,9 @@ impl Settings {
     }
 }
 
-fn parse(name: &str, said: &str, whole: &str) -> Result<Url, String> {
+fn parse(name: &str, said: &str) -> Result<Url, String> {
     let wrong = |why: &str| format!("{name} is {said:?}: {why}; it should be like http://localhost:4318");
-    let url = Url::parse(whole).map_err(|error| wrong(&error.to_string()))?;
+    let url = Url::parse(said).map_err(|error| wrong(&error.to_string()))?;
     match url.scheme() {
         "http" => Ok(url),
         "https" => Err(wrong("TLS is not spoken to collectors")),
