@@ -37,8 +37,11 @@ fn running_task(job: &Job<'_>, index: u64) -> Value {
 #[test]
 fn a_worker_killed_in_mid_task_costs_that_task_one_attempt() {
     let server = Server::start();
-    let job = server.map("sleep", &json!([1, 0, 0, 0, 0, 0, 0, 0]));
+    let job = server.map("sleep", &json!([2, 0, 0, 0, 0, 0, 0, 0]));
     let victim = running_task(&job, 0);
+    // One that has not read its task yet would not be charged.
+    let state = || std::fs::read_to_string(format!("/proc/{}/wchan", pid(&victim))).unwrap();
+    eventually("the worker to sleep", || check(state(), |state| state.contains("nanosleep")));
     signal(pid(&victim), Signal::KILL);
     job.succeeds();
     assert_eq!(attempts(&job), [2, 1, 1, 1, 1, 1, 1, 1]);
