@@ -27,7 +27,7 @@ fn documented_job() -> Value {
                      "ratio": 0.0, "rate_per_s": null, "eta_ms": null},
         "timings": {"created_at": "…", "started_at": null, "finished_at": null, "queued_ms": 0.4, "wall_ms": null,
                     "cpu_ms": 0.0, "task_ms": {"sum": 0.0, "min": null, "mean": null, "p50": null, "p95": null,
-                    "p99": null, "max": null}, "speedup": null, "efficiency": null},
+                    "p99": null, "max": null, "histogram": [[0.0, 0.1, 1]]}, "speedup": null, "efficiency": null},
         "workers": [{"name": "worker-1", "node": "…", "pid": 4242, "state": "busy", "tasks": 0, "busy_ms": 0.0,
                      "cpu_ms": 0.0, "max_rss_bytes": 0}],
         "running": [{"index": 0, "attempt": 1, "worker": "worker-1", "pid": 4242, "running_ms": 0.1}],
