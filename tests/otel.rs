@@ -1,5 +1,6 @@
 //! The spans of jobs and chunks, as a collector gets them. Needs the feature `otel`.
 
+#![cfg(feature = "otel")]
 #![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
 
 #[expect(dead_code, reason = "each test file uses a part of the harness")]

@@ -1,6 +1,7 @@
 //! schemathesis calls every operation that `/openapi.json` describes, with what it makes up of the descriptions: right and
-//! wrong, one by one and in a row. It finds nothing. Of what it would check, nothing is excluded; `hooks.py` and
-//! `schemathesis.toml` tell it, with reasons, what a document cannot say.
+//! wrong, one by one and in a row. It finds nothing. No check is excluded. `hooks.py` and `schemathesis.toml` tell it, with
+//! reasons, what a document cannot say, and which calls it leaves alone: the event streams, which do not end, and wrong
+//! bodies for a map, which answers before it has read them.
 
 #![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
 
