@@ -158,7 +158,7 @@ fn results_are_read_by_cursor() {
         |arguments: &[&str]| run(&server, &[&["results", &id, "--outputs"], arguments].concat()).quietly();
     assert_eq!(read(&["--order=input", "--after=1", "--limit=2"]), "2\n3\n");
     assert_eq!(read(&["--after=4"]), "");
-    assert_eq!(read(&["--limit=4", "--follow"]), "1\n2\n3\n4\n");
+    assert_eq!(read(&["--limit=4", "--follow", "--order=input"]), "1\n2\n3\n4\n");
     run(&server, &["results", &id, "--limit=0"]).ends(2, "0 is not in 1..");
 }
 
