@@ -82,8 +82,7 @@ async fn last(client: &Client) -> Result<String> {
 
 /// The only id that begins with these digits.
 async fn only(client: &Client, digits: &str) -> Result<String> {
-    let behind = hyphenated(&format!("{digits:f<HEX_DIGITS$}"));
-    let mut found = ids(client, &format!("limit=4&after={behind}")).await?;
+    let mut found = ids(client, &format!("limit=4{}", up_to_those_with(digits))).await?;
     found.retain(|id| id.replace('-', "").starts_with(digits));
     match &found[..] {
         [only] => Ok(only.clone()),
@@ -92,6 +91,14 @@ async fn only(client: &Client, digits: &str) -> Result<String> {
             bail!("several jobs begin with {digits}, such as {}; write more of it", several.join(", "))
         }
     }
+}
+
+/// From where on a list, newest first, begins with the ids that begin with these digits.
+fn up_to_those_with(digits: &str) -> String {
+    let last = u128::from_str_radix(&format!("{digits:f<HEX_DIGITS$}"), 16).unwrap_or(u128::MAX);
+    // Nothing is above the highest of all.
+    last.checked_add(1)
+        .map_or_else(String::new, |next| format!("&after={}", Uuid::from_u128(next).hyphenated()))
 }
 
 async fn ids(client: &Client, query: &str) -> Result<Vec<String>> {
@@ -118,6 +125,13 @@ pub(super) fn shortened(ids: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_begins_with_the_last_id_that_the_digits_may_mean() {
+        let after = up_to_those_with("0190b5f77c4d7abc8def0123456789a");
+        assert_eq!(after, "&after=0190b5f7-7c4d-7abc-8def-0123456789b0", "…af is below it");
+        assert_eq!(up_to_those_with("ffff"), "");
+    }
 
     #[test]
     fn jobs_are_named_as_they_are_shown() {
