@@ -145,7 +145,8 @@ impl Pool {
     /// Gives workers whose tasks are short a second chunk, so that they need not wait for it. Behind a single task it
     /// waits outside of the worker, which hears nothing until it is done; and only while there is plenty left, so that
     /// nobody idles while it waits there. Not for a job above its share: its workers would never be idle, and others
-    /// would wait for ever.
+    /// would wait for ever. Nor what has failed before: what it prints last could not be told from what the task before it
+    /// prints.
     fn pipeline(&mut self, shares: &Shares) {
         let has_one = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
             WorkerState::Busy { job, leases } if leases.len() == 1 && !worker.is_slow => {
@@ -162,7 +163,8 @@ impl Pool {
             let is_plenty = entry.brief.unclaimed >= u64::from(PLENTY * share);
             let wanted =
                 if is_single { is_plenty && entry.time.prefetches() } else { entry.time.pipelines() };
-            if wanted && let Some(lease) = entry.held.pop_front_if(|lease| fits(lease)) {
+            if wanted && let Some(lease) = entry.held.pop_front_if(|lease| lease.attempt == 1 && fits(lease))
+            {
                 self.send(worker, job, lease);
             }
         }
