@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use common::job::Job;
-use common::procs::{Proc, alive, signal};
+use common::procs::{Proc, alive, signal, wait_for_sleep};
 use common::{Server, check, eventually};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -39,9 +39,7 @@ fn a_worker_killed_in_mid_task_costs_that_task_one_attempt() {
     let server = Server::start();
     let job = server.map("sleep", &json!([2, 0, 0, 0, 0, 0, 0, 0]));
     let victim = running_task(&job, 0);
-    // One that has not read its task yet would not be charged.
-    let state = || std::fs::read_to_string(format!("/proc/{}/wchan", pid(&victim))).unwrap();
-    eventually("the worker to sleep", || check(state(), |state| state.contains("nanosleep")));
+    wait_for_sleep(pid(&victim));
     signal(pid(&victim), Signal::KILL);
     job.succeeds();
     assert_eq!(attempts(&job), [2, 1, 1, 1, 1, 1, 1, 1]);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::Server;
 use common::job::Job;
-use common::procs::signal;
+use common::procs::{signal, wait_for_sleep};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -138,6 +138,7 @@ fn what_runs_now_is_told_too_and_a_restart_forgets_nothing() {
     server.kill9();
     server.restart();
     let pid = job.wait_for_running(2)[0]["pid"].as_u64().unwrap();
+    wait_for_sleep(pid as u32);
     signal(pid as u32, Signal::KILL);
     job.wait_for("its second attempt", |status| {
         status["running"].as_array().unwrap().iter().any(|task| task["attempt"] == 2)

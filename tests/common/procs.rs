@@ -81,3 +81,9 @@ pub(crate) fn bytes_read(pid: u32) -> u64 {
     let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
+
+/// Waits until a worker sleeps in its task. One that is killed before it has read the task is not charged with it.
+pub(crate) fn wait_for_sleep(pid: u32) {
+    let state = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    super::eventually("the worker to sleep", || super::check(state(), |state| state.contains("nanosleep")));
+}
