@@ -49,11 +49,13 @@ fn ended(job: &Value) -> bool {
 #[test]
 fn a_job_is_followed_to_its_end_through_the_death_of_a_worker() {
     let server = Server::start();
-    let job = server.map("sleep", &json!([0.4, 0.4, 0.4, 0.4, 0.4]));
+    let job = server.map("sleep", &json!([1.5, 1.5, 0.4, 0.4, 0.4]));
     let mut events = follow(&server, &job, None);
     let runs = |event: &Event| event.data["running"][0]["pid"].is_u64();
     let running = events.until("a task that runs", runs).data["running"][0].clone();
-    common::procs::signal(running["pid"].as_u64().unwrap() as u32, Signal::KILL);
+    let pid = running["pid"].as_u64().unwrap() as u32;
+    common::procs::wait_for_sleep(pid);
+    common::procs::signal(pid, Signal::KILL);
     let again = events.until("its second attempt", |event| {
         let tasks = event.data["running"].as_array().unwrap().iter();
         tasks.clone().any(|task| task["index"] == running["index"] && task["attempt"] == 2)
