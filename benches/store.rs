@@ -75,6 +75,7 @@ fn completion(chunk: &Chunk) -> Arc<Completion> {
         busy_ns,
         cpu_ns,
         max_rss_bytes,
+        more_follow: false,
     };
     Arc::new(done)
 }

@@ -18,6 +18,9 @@ const PIPELINE_BELOW: Duration = Duration::from_millis(2);
 /// at: to be asked for it costs some 0.1 ms. It is no longer than a chunk, so that others wait no longer for their turn.
 const PREFETCH_BELOW: Duration = CHUNK_TIME;
 
+/// Chunks that take less than this are claimed some ahead, as each claim costs some 0.1 ms.
+const AHEAD_BELOW: Duration = Duration::from_millis(64);
+
 /// What is known of a job's task times.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct TaskTime {
@@ -61,6 +64,12 @@ impl TaskTime {
     /// Whether its next single task should be at hand before a worker is done with the one it is at.
     pub(super) fn prefetches(&self) -> bool {
         self.takes_less_than(PREFETCH_BELOW)
+    }
+
+    /// Whether chunks of this size may be claimed ahead: they are as long as chunks are to be, and short enough to matter.
+    pub(super) fn claims_ahead(&self, size: u32) -> bool {
+        let takes = |tasks: u32| self.mean_ns.map_or(0.0, |mean| mean * f64::from(tasks));
+        takes(size + 1) > self.chunk_time.as_nanos() as f64 && takes(size) < AHEAD_BELOW.as_nanos() as f64
     }
 
     fn takes_less_than(&self, time: Duration) -> bool {

@@ -226,6 +226,11 @@ impl Pool {
         self.jobs.get(job).is_some()
     }
 
+    /// Whether the job has tasks that no worker has yet.
+    pub fn has_unstarted(&self, job: JobId) -> bool {
+        self.jobs.get(job).is_some_and(|entry| entry.brief.unclaimed > 0 || !entry.held.is_empty())
+    }
+
     /// The function of a job that the pool knows.
     pub fn function_of(&self, job: JobId) -> Option<String> {
         self.jobs.get(job).map(|entry| entry.brief.function.clone())

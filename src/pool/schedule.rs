@@ -12,6 +12,9 @@ use crate::model::JobId;
 /// A job with so many unclaimed tasks a slot keeps every worker busy for as long as one of them waits behind another.
 const PLENTY: u32 = 4;
 
+/// So many chunks a slot more than its workers need next are claimed of a job that has plenty of short ones.
+const AHEAD: u32 = 4;
+
 /// How many slots each job is to have, in the order of their turns.
 type Shares = Vec<(JobId, u32)>;
 
@@ -170,7 +173,7 @@ impl Pool {
         }
     }
 
-    /// Claims as many chunks as the job's workers will need next.
+    /// Claims as many chunks as the job's workers will need next, and some more if it has plenty.
     fn claim(&mut self, shares: &Shares) {
         for (job, share) in shares {
             let Some(entry) = self.jobs.get_mut(*job) else { continue };
@@ -185,7 +188,11 @@ impl Pool {
             let most = entry.brief.rules.max_tasks_per_worker.unwrap_or(u32::MAX);
             let adapted = entry.time.next_chunk(entry.brief.unclaimed, *share);
             let max_tasks = entry.brief.chunk_size.unwrap_or(adapted).min(most);
-            self.commands.push(Command::Claim { job: *job, chunks, max_tasks });
+            let ahead = AHEAD * share;
+            let few = u64::from(max_tasks) * u64::from(chunks + ahead) * u64::from(PLENTY);
+            let ahead =
+                if entry.brief.unclaimed > few && entry.time.claims_ahead(max_tasks) { ahead } else { 0 };
+            self.commands.push(Command::Claim { job: *job, chunks: chunks + ahead, max_tasks });
         }
     }
 

@@ -227,7 +227,7 @@ pub struct Chunk {
 /// The answer to a [`Claim`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Claimed {
-    /// The chunks, fewer than asked for when there are no more.
+    /// The chunks, fewer than asked for when there are no more or they are large.
     pub chunks: Vec<Chunk>,
     /// How many tasks of the job are still neither leased nor done, and may be leased.
     pub unclaimed: u64,
@@ -266,6 +266,8 @@ pub struct Completion {
     pub cpu_ns: u64,
     /// The most memory it held so far, in bytes.
     pub max_rss_bytes: u64,
+    /// Whether others of the job are to come, so that nobody waits for this one as its last.
+    pub more_follow: bool,
 }
 
 /// How tasks go back to the queue.

@@ -208,7 +208,10 @@ impl Supervisor {
                 self.news.changed();
             }
             child::Event::Worn => self.decide(Event::Retire(worker)),
-            child::Event::Answered { settlement, count, elapsed } => {
+            child::Event::Answered { mut settlement, count, elapsed } => {
+                if let Settlement::Complete(done, _) = &mut settlement {
+                    done.more_follow = self.pool.has_unstarted(done.job);
+                }
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
                     member.tasks += u64::from(count);

@@ -59,7 +59,7 @@ impl Write {
     pub(super) fn new(settlement: Settlement, function: &str) -> Self {
         let note = |failures| Arc::new(Noted { function: function.to_owned(), failures });
         match settlement {
-            Settlement::Complete(done, failures) => Self::Complete(Arc::new(done), note(failures)),
+            Settlement::Complete(done, failures) => Self::Complete(done.into(), note(failures)),
             Settlement::Release(release, failed) => {
                 Self::Release(release, failed.map(|verdict| note([(verdict, 1)].into())))
             }

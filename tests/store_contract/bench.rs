@@ -239,6 +239,7 @@ impl Bench {
             busy_ns: 1_000,
             cpu_ns: 900,
             max_rss_bytes: 4_096 + first,
+            more_follow: first.is_multiple_of(2),
         };
         self.store().complete_if_leased(Arc::new(done), self.now()).await.unwrap()
     }

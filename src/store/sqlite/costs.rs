@@ -224,6 +224,7 @@ fn completion(chunk: &crate::store::Chunk) -> Completion {
         busy_ns: 1_000,
         cpu_ns: 900,
         max_rss_bytes: 4_096,
+        more_follow: false,
     }
 }
 

@@ -10,6 +10,9 @@ use super::writer::Writer;
 use crate::model::{JobId, JobState, LeaseId, OnError, Timestamp};
 use crate::store::{Chunk, Claim, Claimed, Completion, Receipt, Release, Requeue};
 
+/// A claim takes no more chunks once their inputs have so many bytes.
+const CLAIM_BYTES: usize = 1 << 20;
+
 /// Consecutive tasks that wait for another run.
 struct Retry {
     first: u64,
@@ -27,19 +30,21 @@ impl Writer {
         if !progress.state.is_runnable() {
             return Ok(Claimed::default());
         }
-        let mut chunks = Vec::new();
-        while chunks.len() < claim.chunks as usize {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        let mut bytes = 0;
+        while chunks.len() < claim.chunks as usize && bytes < CLAIM_BYTES {
             let next = match self.claim_retry(claim, now)? {
                 Some(chunk) => Some(chunk),
                 None => self.claim_next(claim, &mut progress)?,
             };
             let Some(chunk) = next else { break };
+            bytes += chunk.inputs.len();
             chunks.push(chunk);
         }
         let (due, later) = self.waiting_retries(claim.job, now)?;
         let unclaimed = progress.total - progress.next_index + due;
         if !chunks.is_empty() {
-            self.note_claim(claim.job, &progress, now)?;
+            self.note_claim(claim.job, progress, now);
         }
         Ok(Claimed { chunks, unclaimed, later, ended: false })
     }
@@ -105,14 +110,13 @@ impl Writer {
         })
     }
 
-    fn note_claim(&mut self, job: JobId, progress: &Progress, now: Timestamp) -> Result<()> {
+    fn note_claim(&mut self, job: JobId, mut progress: Progress, now: Timestamp) {
         if progress.state == JobState::Queued {
+            progress.state = JobState::Running;
+            progress.started_at.get_or_insert(now);
             self.changed.insert(job);
         }
-        let sql = "UPDATE jobs SET next_index = ?2, state = 'running', started_at = coalesce(started_at, ?3)
-                   WHERE id = ?1";
-        self.conn.prepare_cached(sql)?.execute(params![job.as_bytes(), progress.next_index as i64, now.0])?;
-        Ok(())
+        self.running.note(job, progress, None, None);
     }
 
     pub(super) fn complete_if_leased(&mut self, done: &Completion, now: Timestamp) -> Result<Receipt> {
@@ -128,11 +132,10 @@ impl Writer {
         progress.cpu_ns += done.cpu_ns;
         progress.tally.succeeded += u64::from(count) - failed;
         progress.task_times.merge(&done.task_times);
-        self.note_worker(done)?;
         if failed > 0 && progress.on_error == OnError::Stop && progress.state.is_runnable() {
             self.cancel_unleased(done.job, &mut progress)?;
         }
-        self.save(done.job, progress, now)
+        Ok(self.note(done.job, progress, Some(done), now))
     }
 
     fn insert_results(&mut self, done: &Completion, progress: &Progress) -> Result<()> {
@@ -163,24 +166,6 @@ impl Writer {
         Ok(())
     }
 
-    fn note_worker(&self, done: &Completion) -> Result<()> {
-        let sql = "INSERT INTO job_workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                   ON CONFLICT (job, node, worker, pid) DO UPDATE SET
-                   tasks = tasks + excluded.tasks, busy_ns = busy_ns + excluded.busy_ns,
-                   cpu_ns = cpu_ns + excluded.cpu_ns, max_rss_bytes = max(max_rss_bytes, excluded.max_rss_bytes)";
-        self.conn.prepare_cached(sql)?.execute(params![
-            done.job.as_bytes(),
-            done.worker,
-            done.pid,
-            self.node,
-            done.outcomes.count(),
-            done.busy_ns as i64,
-            done.cpu_ns as i64,
-            done.max_rss_bytes as i64,
-        ])?;
-        Ok(())
-    }
-
     pub(super) fn release_if_leased(&mut self, release: Release, now: Timestamp) -> Result<Receipt> {
         let attempt = self.attempt_of(release.lease)?;
         let Release { lease, first, count, .. } = release;
@@ -205,7 +190,7 @@ impl Writer {
             let values = params![job, first, release.count, attempt, alone, not_before];
             self.conn.prepare_cached(sql)?.execute(values)?;
         }
-        self.save(release.job, progress, now)
+        Ok(self.note(release.job, progress, None, now))
     }
 
     fn attempt_of(&self, lease: LeaseId) -> Result<u32> {
@@ -238,8 +223,29 @@ impl Writer {
         Ok(Receipt { held: false, state: self.progress(job)?.map(|progress| progress.state) })
     }
 
-    /// Keeps the counts; a job whose every task has its outcome ends.
+    /// Notes the counts, and what of them a worker did; a job whose every task has its outcome ends.
+    fn note(
+        &mut self,
+        job: JobId,
+        mut progress: Progress,
+        done: Option<&Completion>,
+        now: Timestamp,
+    ) -> Receipt {
+        let ended = self.end_if_complete(job, &mut progress).then_some(now);
+        let state = progress.state;
+        self.running.note(job, progress, ended, done);
+        Receipt { held: true, state: Some(state) }
+    }
+
+    /// Keeps the counts in the job's row; a job whose every task has its outcome ends.
     pub(super) fn save(&mut self, job: JobId, mut progress: Progress, now: Timestamp) -> Result<Receipt> {
+        let ended = self.end_if_complete(job, &mut progress).then_some(now);
+        rows::save(&self.conn, job, &progress, ended)?;
+        Ok(Receipt { held: true, state: Some(progress.state) })
+    }
+
+    fn end_if_complete(&mut self, job: JobId, progress: &mut Progress) -> bool {
+        self.changed.insert(job);
         let ended = progress.is_complete() && !progress.state.is_final();
         if ended {
             progress.state = progress.tally.final_state(progress.on_error);
@@ -248,12 +254,13 @@ impl Writer {
             self.to_be_told += u32::from(progress.callback_url.is_some());
             self.payloads.no_more(job, Kind::Results);
         }
-        rows::save(&self.conn, job, &progress, ended.then_some(now))?;
-        self.changed.insert(job);
-        Ok(Receipt { held: true, state: Some(progress.state) })
+        ended
     }
 
     pub(super) fn progress(&self, job: JobId) -> Result<Option<Progress>> {
+        if let Some(progress) = self.running.progress(job) {
+            return Ok(Some(progress.clone()));
+        }
         self.conn.prepare_cached(Progress::SELECT)?.query_row([job.as_bytes()], Progress::read).optional()
     }
 }

@@ -10,8 +10,10 @@ mod counts;
 mod files;
 mod lease;
 mod payloads;
+mod queue;
 mod read;
 mod rows;
+mod running;
 mod runs;
 mod space;
 mod submit;
@@ -36,7 +38,7 @@ use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
 use payloads::{PayloadDir, Payloads};
 use space::Space;
-use writer::{Urgency, Writer, WriterHandle};
+use writer::{Urgency, Writer, WriterHandle, unless_full};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -310,15 +312,18 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {
-        self.writer.take_in(Urgency::Relaxed, move |w| w.claim(claim, now)).await
+        self.writer.write_of_tasks(Urgency::Relaxed, unless_full(move |w| w.claim(claim, now))).await
     }
 
     async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
-        self.writer.write(Urgency::Soon, move |w| w.complete_if_leased(&done, now)).await
+        // A large one is written while others run.
+        let is_small = done.lines.len() < LARGE_BYTES;
+        let urgency = if done.more_follow && is_small { Urgency::Patient } else { Urgency::Soon };
+        self.writer.write_of_tasks(urgency, move |w| w.complete_if_leased(&done, now)).await
     }
 
     async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt> {
-        self.writer.write(Urgency::Soon, move |w| w.release_if_leased(release, now)).await
+        self.writer.write_of_tasks(Urgency::Soon, move |w| w.release_if_leased(release, now)).await
     }
 
     async fn cancel(&self, id: JobId, now: Timestamp) -> StoreResult<Option<Job>> {

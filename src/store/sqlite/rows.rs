@@ -10,9 +10,10 @@ use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Span, Tally,
 use crate::store::{CallbackState, Intake};
 
 /// What a write must know of its job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Progress {
     pub(super) state: JobState,
+    pub(super) started_at: Option<Timestamp>,
     pub(super) on_error: OnError,
     pub(super) tally: Tally,
     pub(super) total: u64,
@@ -34,7 +35,7 @@ impl Progress {
 
 impl Progress {
     pub(super) const SELECT: &str = "SELECT state, options, total, succeeded, failed, cancelled, next_index,
-        next_seq, cpu_ns, task_times, is_open FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
+        next_seq, cpu_ns, task_times, is_open, started_at FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
 
     pub(super) fn read(row: &Row<'_>) -> Result<Self> {
         let tally = Tally {
@@ -55,6 +56,7 @@ impl Progress {
             cpu_ns: u64(row, 8)?,
             task_times: histogram(row, 9)?,
             is_open: row.get(10)?,
+            started_at: time(row, 11)?,
         })
     }
 }
@@ -76,7 +78,7 @@ pub(super) fn save(
     ended: Option<Timestamp>,
 ) -> Result<()> {
     let sql = "UPDATE jobs SET state = ?2, next_index = ?3, next_seq = ?4, succeeded = ?5, failed = ?6,
-               cancelled = ?7, cpu_ns = ?8, task_times = ?9, finished_at = coalesce(finished_at, ?10) WHERE id = ?1";
+               cancelled = ?7, cpu_ns = ?8, task_times = ?9, finished_at = coalesce(finished_at, ?10), started_at = ?11 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute(params![
         job.as_bytes(),
         progress.state.as_str(),
@@ -88,6 +90,7 @@ pub(super) fn save(
         progress.cpu_ns as i64,
         progress.task_times.to_bytes(),
         ended.map(|at| at.0),
+        progress.started_at.map(|at| at.0),
     ])?;
     match (&progress.callback_url, ended) {
         (Some(url), Some(now)) => callbacks::job_ended(conn, job, url, now),

@@ -5,7 +5,6 @@
 //! a few may follow each other closely, as one input and its result do (the generic cell rate algorithm, ITU-T I.371).
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::counts::Published;
 use super::payloads::{Payloads, is_out_of_descriptors};
+use super::queue::{Nothing, Receiver, Sender, queue};
+use super::running::Running;
 use super::space::Space;
 use super::submit::SegmentCache;
 use crate::model::{Epoch, Job, JobId};
@@ -36,6 +37,8 @@ pub(super) enum Urgency {
     Now,
     /// Within [`COMMIT_INTERVAL`]; answered when durable.
     Soon,
+    /// As [`Self::Soon`], and run only then if nothing else wakes the writer: for many small writes it then wakes once.
+    Patient,
     /// Within [`COMMIT_INTERVAL`]; answered before it is durable.
     Relaxed,
 }
@@ -68,6 +71,7 @@ pub(super) struct Writer {
     pub(super) node: String,
     pub(super) segments: SegmentCache,
     pub(super) payloads: Payloads,
+    pub(super) running: Running,
     /// Jobs to wake the watchers of after the commit.
     pub(super) changed: BTreeSet<JobId>,
     /// Whether rows of deleted jobs are still to be removed.
@@ -115,6 +119,7 @@ impl Writer {
             node,
             segments,
             payloads,
+            running: Running::default(),
             changed,
             garbage,
             last_lease,
@@ -141,7 +146,7 @@ impl Writer {
     }
 
     pub(super) fn start(self) -> WriterHandle {
-        let (requests, incoming) = channel();
+        let (requests, incoming) = queue();
         let (stop, stopped) = watch::channel(None);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
@@ -154,37 +159,75 @@ impl Writer {
         WriterHandle { requests: Some(requests), stopped, thread: Some(thread) }
     }
 
-    /// Runs one request so that it leaves no trace if it fails.
-    fn run<T>(&mut self, work: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> StoreResult<T> {
+    /// Runs one request so that it leaves no trace if it fails. One that is not of tasks finds all in the rows, and may
+    /// change them.
+    fn run<T>(
+        &mut self,
+        of_tasks: bool,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> StoreResult<T> {
         // A full disk may have undone the transaction that this one was to join.
         if self.conn.is_autocommit() {
             return Err(StoreError::Full);
         }
+        if !of_tasks {
+            self.write_running().map_err(|error| self.failed(&error))?;
+            self.running.forget();
+        }
         let is_first = std::mem::take(&mut self.is_first);
         let forgotten = self.payloads.forgotten();
         let [begin, end, undo] = if is_first { UNDONE_WHOLE } else { UNDONE_ALONE };
-        let each = |conn: &Connection, sql: &[&str]| {
-            sql.iter().try_for_each(|sql| conn.prepare_cached(sql)?.execute([]).map(drop))
-        };
-        let outcome = each(&self.conn, begin).and_then(|()| work(self));
-        let outcome = outcome.and_then(|answer| each(&self.conn, end).map(|()| answer));
+        let outcome = execute(&self.conn, begin).and_then(|()| work(self));
+        let outcome = outcome.and_then(|answer| execute(&self.conn, end).map(|()| answer));
+        self.running.request_ended(outcome.is_ok());
         outcome.map_err(|error| {
             self.payloads.request_undone(forgotten);
             if !self.conn.is_autocommit() {
-                self.is_first = each(&self.conn, undo).is_ok() && is_first;
+                self.is_first = execute(&self.conn, undo).is_ok() && is_first;
             }
-            if is_full(&error) {
-                self.space.ran_out();
-                return StoreError::Full;
-            }
-            if is_out_of_descriptors(&error) {
-                tracing::warn!(%error, "there is no descriptor left; this is tried again");
-                return StoreError::Full;
-            }
-            tracing::error!(%error, "a write to the store failed");
-            StoreError::Stopped(error.to_string())
+            self.failed(&error)
         })
     }
+
+    /// Writes what has changed of running jobs: all of it or nothing.
+    fn write_running(&mut self) -> rusqlite::Result<()> {
+        if !self.running.has_changed() {
+            return Ok(());
+        }
+        let [begin, end, undo] = UNDONE_ALONE;
+        let outcome = execute(&self.conn, begin).and_then(|()| self.running.write(&self.conn, &self.node));
+        let outcome = outcome.and_then(|()| execute(&self.conn, end));
+        match outcome {
+            Ok(()) => self.running.written(),
+            // Where the disk is full, SQLite may have undone all of the transaction.
+            Err(_) => drop(execute(&self.conn, undo)),
+        }
+        outcome
+    }
+
+    fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
+        if is_full(error) {
+            self.space.ran_out();
+            return StoreError::Full;
+        }
+        if is_out_of_descriptors(error) {
+            tracing::warn!(%error, "there is no descriptor left; this is tried again");
+            return StoreError::Full;
+        }
+        tracing::error!(%error, "a write to the store failed");
+        StoreError::Stopped(error.to_string())
+    }
+}
+
+fn execute(conn: &Connection, statements: &[&str]) -> rusqlite::Result<()> {
+    statements.iter().try_for_each(|sql| conn.prepare_cached(sql)?.execute([]).map(drop))
+}
+
+/// Work that is not done while the disk is full.
+pub(super) fn unless_full<T>(
+    work: impl FnOnce(&mut Writer) -> rusqlite::Result<T>,
+) -> impl FnOnce(&mut Writer) -> rusqlite::Result<T> {
+    |writer| if writer.space.is_full() { Err(full()) } else { work(writer) }
 }
 
 impl WriterHandle {
@@ -198,7 +241,7 @@ impl WriterHandle {
         urgency: Urgency,
         work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.write(urgency, |writer| if writer.space.is_full() { Err(full()) } else { work(writer) }).await
+        self.write(urgency, unless_full(work)).await
     }
 
     /// Has `work` run in the writer's next transaction.
@@ -207,9 +250,27 @@ impl WriterHandle {
         urgency: Urgency,
         work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
+        self.send(urgency, false, work).await
+    }
+
+    /// As [`Self::write`], for work that knows of jobs by [`Writer::progress`] alone, not by their rows.
+    pub(super) async fn write_of_tasks<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.send(urgency, true, work).await
+    }
+
+    async fn send<T: Send + 'static>(
+        &self,
+        urgency: Urgency,
+        of_tasks: bool,
+        work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
+    ) -> StoreResult<T> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |writer| {
-            let outcome = writer.run(work);
+            let outcome = writer.run(of_tasks, work);
             if urgency == Urgency::Relaxed {
                 // A caller that went away needs no answer; the same below.
                 drop(answer.send(outcome));
@@ -219,7 +280,7 @@ impl WriterHandle {
         });
         let requests = self.requests.as_ref().expect("taken only on drop");
         // When the writer is gone, so is the other end of `answered`.
-        drop(requests.send(Request { urgency, work }));
+        requests.send(Request { urgency, work }, urgency == Urgency::Patient);
         answered.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
@@ -271,16 +332,12 @@ struct Loop {
 impl Loop {
     fn run(mut self) {
         loop {
-            let next = if self.writer.garbage {
-                // Requests go first, but do not keep garbage waiting for ever.
-                self.incoming.recv_timeout(self.garbage_due.saturating_duration_since(Instant::now()))
-            } else {
-                self.incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            let outcome = match next {
+            // Requests go before garbage, but do not keep it waiting for ever.
+            let until_garbage = || self.garbage_due.saturating_duration_since(Instant::now());
+            let outcome = match self.incoming.wait(self.writer.garbage.then(until_garbage)) {
                 Ok(first) => self.transaction(first),
-                Err(RecvTimeoutError::Timeout) => self.collect_garbage(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(Nothing::Yet) => self.collect_garbage(),
+                Err(Nothing::More) => return,
             };
             let overdue = self.writer.garbage && self.garbage_due + GARBAGE_PATIENCE <= Instant::now();
             let outcome = outcome.and_then(|()| if overdue { self.collect_garbage() } else { Ok(()) });
@@ -328,6 +385,7 @@ impl Loop {
         if self.writer.conn.is_autocommit() {
             return Err(full());
         }
+        self.writer.write_running()?;
         self.writer.payloads.sync()?;
         self.writer.conn.prepare_cached("COMMIT")?.execute([])?;
         self.writer.payloads.committed();
@@ -340,6 +398,7 @@ impl Loop {
             self.writer.conn.execute_batch("ROLLBACK")?;
         }
         self.writer.segments = SegmentCache::default();
+        self.writer.running.forget();
         self.writer.payloads.undone();
         self.writer.queued_at_most = None;
         self.writer.space.ran_out();
@@ -366,11 +425,7 @@ impl Loop {
             hurry |= std::mem::take(&mut self.writer.hurry);
             let now = Instant::now();
             let wait = if hurry { self.linger(&mut lingers_until, now) } else { self.pace.wait(now) };
-            next = if wait.is_zero() {
-                self.incoming.try_recv().ok()
-            } else {
-                self.incoming.recv_timeout(wait).ok()
-            };
+            next = if wait.is_zero() { self.incoming.take() } else { self.incoming.rest(wait) }.ok();
         }
         // Only the bound of the loop leaves a request over; it joins this transaction rather than be lost.
         answers.extend(next.and_then(|request| (request.work)(&mut self.writer)));

@@ -58,7 +58,7 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) enum Settlement {
     /// They have their outcomes; so many of them failed with these verdicts.
-    Complete(Completion, Failures),
+    Complete(Box<Completion>, Failures),
     /// They go back to the queue; a single one that is tried again has failed with this verdict.
     Release(Release, Option<Verdict>),
 }

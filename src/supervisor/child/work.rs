@@ -407,8 +407,9 @@ impl Work {
             busy_ns,
             cpu_ns,
             max_rss_bytes,
+            more_follow: false,
         };
-        let settlement = Settlement::Complete(completion, failures);
+        let settlement = Settlement::Complete(Box::new(completion), failures);
         self.settled.push((settlement, count, Duration::from_nanos(busy_ns)));
     }
 
@@ -473,8 +474,9 @@ impl Work {
             busy_ns: answers.busy_ns,
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
+            more_follow: false,
         };
-        Settlement::Complete(completion, answers.failures)
+        Settlement::Complete(Box::new(completion), answers.failures)
     }
 }
 
