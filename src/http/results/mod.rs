@@ -1,36 +1,31 @@
 //! `GET /v1/jobs/{id}/results`: NDJSON, streamed from the store a piece at a time, or a JSON page.
 
-use std::collections::VecDeque;
+mod cursor;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+pub(super) use cursor::Cursor;
+
 use super::kinds::{BadRequest, Problems, ResultsFreed, UnknownJob};
 use super::openapi::{RESULTS, lines};
 use super::query::{self, Named, Params};
-use super::render::{Fields, Rendering};
+use super::render::Fields;
 use super::views::JobBody;
 use super::{Edge, Problem};
-use crate::model::{Job, JobId, ResultSegment, Verdict};
-use crate::store::{JobWatch, Order};
+use crate::model::{Job, JobId, Verdict};
+use crate::store::Order;
 
 /// A JSON page has so many items unless asked otherwise.
 const PAGE: u64 = 1000;
 const MOST_PAGE: u64 = 100_000;
-/// A page that holds so many bytes ends, whatever its limit.
-const MOST_PAGE_BYTES: usize = 8 << 20;
-/// So many bytes are rendered at a time: what a slow reader holds in memory, besides a segment.
-const PIECE_BYTES: usize = 1 << 16;
 
 #[derive(Deserialize, Default, Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -207,19 +202,6 @@ pub(super) struct EndedJob {
     results: ResultPage,
 }
 
-/// A reader's place in a job's results.
-pub(super) struct Cursor {
-    edge: Edge,
-    job: JobId,
-    order: Order,
-    fields: Fields,
-    after: u64,
-    left: u64,
-    /// What has been read from the store and is not rendered.
-    read: VecDeque<ResultSegment>,
-    rendering: Option<Rendering>,
-}
-
 /// Read the results.
 ///
 /// As lines, streamed; or as one JSON page with `Accept: application/json`. `after` goes on where the last answer ended.
@@ -310,131 +292,4 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
 /// The first results in the order of the inputs, as a page.
 pub(super) async fn first_page(edge: &Edge, job: &Job) -> Result<String, Problem> {
     Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE).page(PAGE, job).await
-}
-
-impl Cursor {
-    pub(super) fn new(edge: Edge, job: JobId, order: Order, fields: Fields, after: u64, left: u64) -> Self {
-        Self { edge, job, order, fields, after, left, read: VecDeque::new(), rendering: None }
-    }
-
-    /// How many results it has given.
-    pub(super) fn given(&self) -> u64 {
-        self.after
-    }
-
-    /// The next lines; none if there are none yet.
-    async fn next(&mut self) -> Result<Vec<u8>, Problem> {
-        let mut lines = Vec::new();
-        while self.left > 0 && lines.len() < PIECE_BYTES && self.has_more(lines.is_empty()).await? {
-            let Some(rendering) = &mut self.rendering else { continue };
-            if lines.is_empty() {
-                lines.reserve(PIECE_BYTES + PIECE_BYTES / 8);
-            }
-            let count = rendering.render(&mut lines, self.left, PIECE_BYTES, self.fields);
-            self.after = rendering.after();
-            self.left -= count;
-            if rendering.is_done() {
-                self.rendering = None;
-            }
-        }
-        Ok(lines)
-    }
-
-    /// Sees to it that there is something to render; asks the store only if it `may_read`.
-    async fn has_more(&mut self, may_read: bool) -> Result<bool, Problem> {
-        if self.rendering.is_none() && self.read.is_empty() && may_read {
-            self.read = self.edge.store.results(self.job, self.order, self.after, self.left).await?.into();
-        }
-        if self.rendering.is_none() {
-            let next = self.read.pop_front();
-            self.rendering = next.map(|segment| Rendering::new(segment, self.order, self.after));
-        }
-        Ok(self.rendering.is_some())
-    }
-
-    async fn has_ended(&self) -> Result<bool, Problem> {
-        Ok(self.edge.store.job(self.job).await?.is_none_or(|job| job.state.is_final()))
-    }
-
-    /// `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
-    async fn page(mut self, limit: u64, job: &Job) -> Result<String, Problem> {
-        let ended = job.state.is_final();
-        // In the order of the inputs, their number is the end; a task that was run again has another seq.
-        let end = (ended && self.order == Order::Input).then_some(job.tally.done());
-        self.left = end.map_or(limit, |end| limit.min(end.saturating_sub(self.after)));
-        let mut items = String::from("{\"items\":[");
-        while self.left > 0 && items.len() < MOST_PAGE_BYTES {
-            let lines = self.next().await?;
-            if lines.is_empty() {
-                break;
-            }
-            items.push_str(&String::from_utf8_lossy(&lines).replace('\n', ","));
-        }
-        items.truncate(items.trim_end_matches(',').len());
-        let at_end = match end {
-            Some(end) => self.after >= end,
-            None => ended && !self.has_more(true).await?,
-        };
-        let next = if at_end { "null".to_owned() } else { self.after.to_string() };
-        Ok(format!("{items}],\"next\":{next}}}"))
-    }
-
-    /// Results that were freed under their reader are no end.
-    async fn see_that_none_was_freed(&self, job: &Job) -> Result<(), Problem> {
-        let freed = self.edge.store.freed_through(self.job).await?;
-        let missed = match self.order {
-            Order::Input => freed > 0 && self.after < job.tally.done(),
-            Order::Completion | Order::Failed => self.after < freed,
-        };
-        if missed { Err(Problem::results_freed(freed)) } else { Ok(()) }
-    }
-
-    fn stream(self, follow: bool) -> Body {
-        let watch = follow.then(|| self.edge.store.watch(self.job));
-        Body::from_stream(stream::unfold(Some((self, watch)), |state| async {
-            let (mut cursor, mut watch) = state?;
-            match cursor.next_or_end(watch.as_mut()).await {
-                Ok(None) => None,
-                Ok(Some(lines)) => Some((Ok(Bytes::from(lines)), Some((cursor, watch)))),
-                // The head of the answer is gone already: a cut stream says that something is wrong.
-                Err(_) => {
-                    Some((Err(std::io::Error::other("there is more, but not from this server now")), None))
-                }
-            }
-        }))
-    }
-
-    /// The next lines; `None` at the end. Where the job is followed, waits for more until it has ended.
-    pub(super) async fn next_or_end(
-        &mut self,
-        mut watch: Option<&mut JobWatch>,
-    ) -> Result<Option<Vec<u8>>, Problem> {
-        loop {
-            // Asked before the results are read, so that the last of them are not missed.
-            let ended = watch.is_none() || self.has_ended().await?;
-            let lines = self.next().await?;
-            if !lines.is_empty() {
-                return Ok(Some(lines));
-            }
-            if self.left == 0 {
-                return Ok(None);
-            }
-            if ended {
-                // One that was deleted under its reader has no end.
-                let job = self.edge.store.job(self.job).await?;
-                let job = job.ok_or_else(|| Problem::unknown_job(&self.job.to_string()))?;
-                return self.see_that_none_was_freed(&job).await.map(|()| None);
-            }
-            if *self.edge.draining.borrow() {
-                return Err(Problem::shutting_down());
-            }
-            if let Some(watch) = &mut watch {
-                let mut draining = self.edge.draining.clone();
-                tokio::select! {
-                    () = watch.changed() => {}
-                    _ = draining.wait_for(|draining| *draining) => {}
-                }
-            }
-        }
-    }
 }
