@@ -4,6 +4,7 @@
 //! loop alone owns the pool, the workers and the payload of leased chunks; others talk to it through [`Handle`].
 
 mod child;
+mod commands;
 mod handle;
 mod memory;
 mod news;

@@ -9,17 +9,15 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::child::{self, Assignment, Departure, Launch, Order, Settlement};
+use super::child::{self, Departure, Settlement};
 use super::handle::Ask;
 use super::memory::Memory;
 use super::news::News;
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
-use crate::model::{Job, JobId, JobOptions, LeaseId, TaskError, Timestamp, Verdict, WorkerName};
-use crate::pool::{Command, Event, JobBrief, Lease, Pool, WorkerId, WorkerState};
-use crate::store::{
-    Chunk, Claim, Claimed, Receipt, Release, Requeue, RunnableJob, Store, StoreError, StoreResult,
-};
+use crate::model::{Job, JobId, JobOptions, Timestamp, WorkerName};
+use crate::pool::{Event, JobBrief, Lease, Pool, WorkerId, WorkerState};
+use crate::store::{Chunk, Claimed, Receipt, Release, RunnableJob, Store, StoreError, StoreResult};
 use crate::telemetry::{self, tell_sparingly};
 
 /// How long after a claim found the disk full the next one is made.
@@ -299,107 +297,6 @@ impl Supervisor {
             Answer::Written { number, write, receipt } => self.written(number, write, receipt)?,
         }
         Ok(())
-    }
-
-    fn execute(&mut self, command: Command) {
-        match command {
-            Command::ListJobs { after } => {
-                let store = self.store.clone();
-                self.pending
-                    .push(Box::pin(async move { Answer::Listed(store.runnable(after, LIST_JOBS).await) }));
-            }
-            Command::Claim { job, chunks, max_tasks } => {
-                let (store, now) = (self.store.clone(), (self.now)());
-                let claim = Claim { job, chunks, max_tasks };
-                self.pending
-                    .push(Box::pin(async move { Answer::Claimed(job, store.claim(claim, now).await) }));
-            }
-            Command::Spawn { worker, name, function } => self.spawn(worker, name, &function),
-            Command::Send { worker, lease } => self.send(worker, lease),
-            Command::Release { lease, job } => {
-                self.chunks.remove(&lease.id);
-                let Lease { id, first, count, .. } = lease;
-                let (how, delay) = (Requeue::AsBefore, Duration::ZERO);
-                let release = Release { lease: id, job, first, count, how, delay };
-                self.write(Write::Release(release, None));
-            }
-            Command::Fail { job } => self.fail(job),
-            Command::Finish(worker) => self.order(worker, Order::Finish),
-            Command::Stop(worker) => self.order(worker, Order::Stop),
-        }
-    }
-
-    fn order(&self, worker: WorkerId, order: Order) {
-        if let Some(member) = self.members.get(&worker) {
-            member.child.order(order);
-        }
-    }
-
-    fn send(&mut self, worker: WorkerId, lease: LeaseId) {
-        let Some(chunk) = self.chunks.remove(&lease) else { return };
-        let Some(member) = self.members.get_mut(&worker) else { return };
-        member.since = Instant::now();
-        let mut unknown = TaskLimits {
-            timeout: None,
-            max_attempts: chunk.attempt,
-            retry_backoff: Duration::ZERO,
-            trace: None,
-            queued_since: None,
-        };
-        let limits = self.limits.get_mut(&chunk.job).unwrap_or(&mut unknown);
-        if let Some(since) = limits.queued_since.take() {
-            let waited = (self.now)().since(since).as_nanos() as u64;
-            self.settings.metrics.of_function(&member.function, |counts| counts.queue_times.record(waited));
-            let (job, worker, pid) = (chunk.job, member.name, member.pid);
-            tracing::debug!(%job, function = member.function, %worker, pid, "job started");
-        }
-        let TaskLimits { timeout, max_attempts, retry_backoff, trace, .. } = *limits;
-        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff, trace }));
-    }
-
-    fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {
-        let started = self.launch(name, function).and_then(|launch| {
-            let events = self.tell.clone();
-            child::spawn(worker, launch, events)
-        });
-        match started {
-            Ok(child) => {
-                let (function, since, busy) = (function.to_owned(), Instant::now(), Duration::ZERO);
-                let (pid, tasks, progress) = (None, 0, None);
-                let member = Member { child, name, function, pid, since, tasks, busy, progress };
-                self.members.insert(worker, member);
-            }
-            Err(error) => {
-                tracing::warn!(worker = %name, function, %error, "a worker could not be started");
-                self.start_failures.insert(function.to_owned(), error.to_string());
-                let gone = Event::Gone { worker, settled: Vec::new(), failed_start: true };
-                self.not_started.push_back(gone);
-            }
-        }
-    }
-
-    fn launch(&self, name: WorkerName, function: &str) -> std::io::Result<Launch> {
-        let unknown = || std::io::Error::other(format!("the function {function:?} is not declared any more"));
-        let command = self.settings.functions.get(function).ok_or_else(unknown)?;
-        let mut env = command.env.clone();
-        env.insert("GRISTMILL_WORKER".into(), name.to_string().into());
-        env.insert("GRISTMILL_FUNCTION".into(), function.into());
-        let (lock, argv) = (self.settings.lock.try_clone()?, command.argv.clone());
-        let WorkerCommand { cwd, start_timeout, grace, limits, output_schema, .. } = command.clone();
-        Ok(Launch { name, argv, env, cwd, lock, start_timeout, grace, limits, output_schema, now: self.now })
-    }
-
-    /// Fails what is not done of a job whose function has no workers, and says why.
-    fn fail(&mut self, job: JobId) {
-        let mut failures = self.view_start_failures();
-        let function = self.pool.function_of(job).unwrap_or_default();
-        let failure = failures.find(|failure| failure.function == function);
-        let (times, why) = failure.map_or((0, String::new()), |failure| (failure.times, failure.message));
-        drop(failures);
-        let message = format!("no worker of {function} started, {times} times in a row: {why}");
-        let error =
-            TaskError { kind: Some("StartFailure".into()), ..TaskError::new(Verdict::Crash, message) };
-        self.write(Write::Fail { job, error: error.to_line().into() });
     }
 }
 
