@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
 
+#[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
+mod cgroups;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use cgroups::{Cgroup, Fixture};
 use common::job::Job;
 use common::procs::{alive, signal, wake_ups};
 use common::{Server, check, eventually, within};
@@ -184,86 +187,6 @@ fn health_does_not_wait_for_a_server_that_does_not_answer() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = silent.local_addr().unwrap().to_string();
     within(Duration::from_secs(10), "an end", || check(is_ready(&listen), |ready| !ready));
-}
-
-/// Files in the place of the cgroups, which only this server sees.
-struct Fixture(TempDir);
-
-impl Fixture {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let fixture = Self(TempDir::new().unwrap());
-        files.iter().for_each(|(name, text)| fixture.write(name, text));
-        fixture
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.0.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // In one step: it is read all the time.
-        fs::write(self.0.path().join("new"), text).unwrap();
-        fs::rename(self.0.path().join("new"), path).unwrap();
-    }
-
-    /// A server that sees it; `None` where nothing may be mounted.
-    fn server(&self, flags: &[&str]) -> Option<Server> {
-        let mount = format!("mount --bind {} /sys/fs/cgroup && exec \"$@\"", self.0.path().display());
-        for unshare in [&["unshare", "--mount"][..], &["unshare", "--mount", "--map-root-user"]] {
-            let wrapper = [unshare, &["sh", "-c", &mount, "sh"]].concat();
-            let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
-            if tried.is_ok_and(|output| output.status.success()) {
-                return Some(Server::wrapped(&wrapper, TempDir::new().unwrap(), flags, &[]).unwrap());
-            }
-        }
-        // That takes a right that no package gives, so it is not asked for on CI either.
-        eprintln!("skipped: nothing can be mounted here");
-        None
-    }
-}
-
-/// A cgroup of this test's own, which goes with it.
-struct Cgroup {
-    dir: PathBuf,
-    is_v2: bool,
-}
-
-impl Cgroup {
-    /// One that limits this; `None` where none can be made.
-    fn limiting(controller: &str) -> Option<Self> {
-        let name = format!("gristmill-test-{controller}-{}", std::process::id());
-        let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
-        let is_v2 = v2.split_whitespace().any(|name| name == controller);
-        let root = Path::new("/sys/fs/cgroup").join(if is_v2 { "" } else { controller });
-        let dir = root.join(name);
-        // A directory anywhere else has no such file in it.
-        if fs::create_dir(&dir).is_ok() && dir.join("cgroup.procs").exists() {
-            return Some(Self { dir, is_v2 });
-        }
-        eprintln!("skipped: no cgroup for {controller} can be made here");
-        None
-    }
-
-    fn write(&self, v2: &str, v1: &str, text: &str) {
-        fs::write(self.dir.join(if self.is_v2 { v2 } else { v1 }), text).unwrap();
-    }
-
-    fn server(&self, flags: &[&str]) -> Server {
-        let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.dir.display());
-        Server::wrapped(&["sh", "-c", &enter, "sh"], TempDir::new().unwrap(), flags, &[]).unwrap()
-    }
-
-    /// How often the kernel has killed in it for want of memory.
-    fn oom_kills(&self) -> u64 {
-        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
-        let text = fs::read_to_string(self.dir.join(file)).unwrap();
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The server in it ends when the test does; one of version 1 knows no way to be told when it is empty.
-        let _ = fs::remove_dir(&self.dir);
-    }
 }
 
 const MIB: u64 = 1 << 20;
