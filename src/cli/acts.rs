@@ -50,8 +50,7 @@ impl Act {
 }
 
 pub(super) fn run(act: Act, arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let mut code = ExitCode::SUCCESS;
         for job in &arguments.jobs {
             match one(&client, act, job, arguments.json).await {

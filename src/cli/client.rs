@@ -49,9 +49,10 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 impl ServerArgument {
-    /// A client of it, with the token of the environment if there is one.
-    pub(super) fn client(&self) -> Result<Client> {
-        Client::new(&self.server, std::env::var(TOKEN_VARIABLE).ok())
+    /// Runs what a client of it does, which shows the token of the environment if there is one.
+    pub(super) fn run<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
+        let client = Client::new(&self.server, std::env::var(TOKEN_VARIABLE).ok())?;
+        super::block_on(work(client))
     }
 
     /// Its address.

@@ -23,8 +23,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let answer = client.text(client.request(Method::GET, "/v1/functions")).await?;
         if arguments.json {
             print_line(&answer)?

@@ -56,8 +56,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let request = client.request(Method::GET, "/v1/jobs").query(&arguments.query());
         let answer = client.text(request).await?;
         if arguments.json {

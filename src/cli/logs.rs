@@ -31,8 +31,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let path = format!("{}/logs", arguments.job.path(&client).await?);
         let mut after = arguments.after;
         loop {

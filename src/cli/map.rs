@@ -39,8 +39,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(map(&client, arguments))
+    arguments.server.run(async |client| map(&client, arguments).await)
 }
 
 async fn map(client: &Client, arguments: &Arguments) -> Result<ExitCode> {

@@ -43,8 +43,7 @@ enum Act {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let request = match &arguments.act {
             None => client.request(Method::GET, "/v1/pool"),
             Some(Act::Resize { slots }) => {

@@ -38,8 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let path = arguments.job.path(&client).await?;
         let Arguments { order, after, limit, follow, outputs, .. } = arguments;
         let reading =

@@ -32,8 +32,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let path = arguments.job.path(&client).await?;
         let answer = if arguments.follow {
             if follow::unless_interrupted(follow::interrupts()?, &client, &path).await?.is_none() {

@@ -79,14 +79,12 @@ struct Sending {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.sending.server.client()?;
-    super::block_on(submit(&client, arguments))
+    arguments.sending.server.run(async |client| submit(&client, arguments).await)
 }
 
 pub(super) fn add(arguments: &AddArguments) -> Result<ExitCode> {
     let AddArguments { job, sending } = arguments;
-    let client = sending.server.client()?;
-    super::block_on(async {
+    sending.server.run(async |client| {
         let path = job.path(&client).await?;
         let request = client.request(Method::POST, &format!("{path}/inputs"));
         let (answer, job) = sending.send(&client, request, true).await?;

@@ -35,8 +35,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let client = arguments.server.client()?;
-    super::block_on(async {
+    arguments.server.run(async |client| {
         let first = Frame::new(arguments.server.address(), Sample::take(&client).await?);
         if is_terminal() {
             live(&client, first, arguments.interval.max(SHORTEST)).await?;
