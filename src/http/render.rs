@@ -55,6 +55,11 @@ impl Rendering {
     /// Appends a line for each of the next results, `limit` at most and until `out` is of the size `full`; gives how
     /// many there were.
     pub fn render(&mut self, out: &mut Vec<u8>, limit: u64, full: usize, fields: Fields) -> u64 {
+        if fields == Fields::Output
+            && let Some(given) = self.copy_outputs(out, limit, full)
+        {
+            return given;
+        }
         let (first_seq, first_index) = (self.segment.first_seq, self.segment.first_index);
         let used = match &self.segment.body {
             ResultBody::Ran { used, .. } => *used,
@@ -100,6 +105,31 @@ impl Rendering {
             out.len() < full && given < limit
         });
         given
+    }
+
+    /// Appends the next outputs just as they are stored, if all that is left of the segment is outputs and may be given; gives
+    /// how many there were.
+    fn copy_outputs(&mut self, out: &mut Vec<u8>, limit: u64, full: usize) -> Option<u64> {
+        let ResultBody::Ran { outcomes, lines, .. } = &self.segment.body else { return None };
+        let (left, rest) = (self.segment.count - self.done, &lines[self.line_at..]);
+        if self.only_failed || outcomes.failed() > 0 || left > limit || rest.is_empty() {
+            return None;
+        }
+        let room = full.saturating_sub(out.len()).clamp(1, rest.len());
+        let piece = &rest[..room + memchr::memchr(b'\n', &rest[room - 1..])?];
+        let count = memchr::memchr_iter(b'\n', piece).count() as u64;
+        if count > left {
+            return None;
+        }
+        let mut times = &outcomes.as_bytes()[self.outcome_at..];
+        for _ in 0..count {
+            Outcomes::take(&mut times);
+        }
+        out.extend_from_slice(piece);
+        self.outcome_at = outcomes.as_bytes().len() - times.len();
+        self.line_at += piece.len();
+        self.done += count;
+        Some(count)
     }
 
     /// Calls `visit` for the next results, `limit` at most and as long as it wants more; gives how many there were.
@@ -226,6 +256,42 @@ mod tests {
         assert_eq!(text(Order::Input, 11, 1, Fields::All), format!("{second}\n"));
         assert_eq!(text(Order::Failed, 0, 9, Fields::All), format!("{second}\n"));
         assert_eq!(text(Order::Failed, 6, 9, Fields::All), "");
+    }
+
+    #[test]
+    fn outputs_without_a_failure_among_them_are_the_same_in_pieces_of_any_size() {
+        let mut outcomes = Outcomes::default();
+        [1, 1_000_000, 300].iter().for_each(|ns| outcomes.push(*ns, false));
+        let used = Used::default();
+        let body = |lines: &'static str| ResultBody::Ran {
+            worker: "worker-1".into(),
+            pid: 42,
+            outcomes: outcomes.clone(),
+            lines: lines.into(),
+            used,
+        };
+        let whole = ResultSegment { body: body("\"a\"\n[1,2]\n3\n"), ..segment() };
+        for full in 1..16 {
+            for (after, limit, wanted) in
+                [(0, 9, "\"a\"\n[1,2]\n3\n"), (5, 9, "[1,2]\n3\n"), (0, 2, "\"a\"\n[1,2]\n")]
+            {
+                let (mut rendering, mut text, mut left) =
+                    (Rendering::new(whole.clone(), Order::Completion, after), Vec::new(), limit);
+                while left > 0 && !rendering.is_done() {
+                    let mut out = Vec::new();
+                    left -= rendering.render(&mut out, left, full, Fields::Output);
+                    text.extend(out);
+                }
+                assert_eq!(text, wanted.as_bytes(), "pieces of {full}, behind {after}, {limit} at most");
+            }
+        }
+        // One that is shorter than it says gives what it has.
+        let short = ResultSegment { body: body("1\n2\n"), ..segment() };
+        let (mut rendering, mut out) = (Rendering::new(short, Order::Completion, 0), Vec::new());
+        while !rendering.is_done() {
+            rendering.render(&mut out, 9, 1, Fields::Output);
+        }
+        assert_eq!(out, b"1\n2\n");
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::views::JobBody;
 use super::{Edge, Problem, jobs, query};
 use crate::model::{Job, JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
+use crate::protocol::json;
 use crate::store::{
     Appended, IdempotencyKey, Intake, MoreInputs, NewJob, Notice, QueueLimits, RunnableJob, Submitted,
 };
@@ -269,7 +270,7 @@ pub(super) async fn more_inputs(
             let body = read_all(body, edge.limits.max_body_bytes).await?;
             key.update(&body);
             query::must_be_object(&body)?;
-            let MoreBody { inputs: InputArray(inputs) } = serde_json::from_slice(&body).map_err(|error| {
+            let MoreBody { inputs: InputArray(inputs) } = json::parse(&body).map_err(|error| {
                 Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column())
             })?;
             fit_all(&edge, &function, &inputs)?;
@@ -309,7 +310,7 @@ async fn read_json(
     let body = read_all(body, edge.limits.max_body_bytes).await?;
     key.update(&body);
     query::must_be_object(&body)?;
-    let parsed: Result<SubmitBody<'_>, _> = serde_json::from_slice(&body);
+    let parsed: Result<SubmitBody<'_>, _> = json::parse(&body);
     let request = parsed
         .map_err(|error| Problem::bad_json(with_nearest(&error.to_string()), error.line(), error.column()))?;
     if request.inputs.is_none() && !request.open {

@@ -51,7 +51,7 @@ pub enum Request<'a> {
 impl<'a> Request<'a> {
     /// Reads a request from a line.
     pub fn decode(line: &'a [u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(line)
+        json::parse(line)
     }
 
     /// Writes a `take_back` message.
@@ -245,7 +245,7 @@ pub enum BadMessage {
 impl<'a> Answer<'a> {
     /// Reads an answer from a line, without the record separator before it.
     pub fn decode(line: &'a [u8]) -> Result<Self, BadMessage> {
-        let answer = serde_json::from_slice(line)?;
+        let answer = json::parse(line)?;
         if let Self::Done(done) = &answer {
             done.check()?;
         }
