@@ -23,6 +23,7 @@ fn server() -> Server {
     fs::write(home.path().join("worker.py"), worker).unwrap();
     let config = format!(
         "[functions.env]\ncommand = [\"sh\", \"-c\", 'printf \"\\\"%s\\\"\" \"$TRACEPARENT\"']\nmode = \"exec\"\n\
+         [functions.lot]\ncommand = [\"awk\", '{{ print \"\\\"\" ENVIRON[\"TRACEPARENT\"] \"\\\"\" }}']\nmode = \"batch\"\n\
          [functions.shim]\ncommand = [\"/usr/bin/python3\", \"worker.py\"]\nmode = \"frames\"\nenv = {{ PYTHONPATH = \"{shim}\" }}\n"
     );
     let path = home.path().join("gristmill.toml");
@@ -47,7 +48,7 @@ fn workers_hear_of_the_span_that_a_job_was_submitted_in() {
         return skip("python3 is not installed");
     }
     let server = server();
-    for (function, none) in [("env", json!("")), ("shim", Value::Null)] {
+    for (function, none) in [("env", json!("")), ("lot", json!("")), ("shim", Value::Null)] {
         let body = json!({"function": function, "inputs": [1, 2]});
         assert_eq!(outputs(&submit(&server, &body, PARENT)), [PARENT, PARENT], "{function}");
         assert_eq!(outputs(&server.submit(&body)), [none.clone(), none.clone()], "{function}");
@@ -58,6 +59,24 @@ fn workers_hear_of_the_span_that_a_job_was_submitted_in() {
     let headers = [("Content-Type", NDJSON), ("traceparent", PARENT)];
     let map = server.client().call("POST", "/v1/map/env?fields=output", &headers, "1\n2\n").expect(200);
     assert_eq!(map.text, format!("\"{PARENT}\"\n\"{PARENT}\"\n"));
+}
+
+/// Where the document says that it may be sent, and only there.
+#[test]
+fn the_document_tells_of_the_header() {
+    let document = Server::start().get("/openapi.json").expect(200).json();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+            if let Some(header) = parameters.find(|parameter| parameter["name"] == "traceparent") {
+                assert_eq!((&header["in"], &header["required"]), (&json!("header"), &json!(false)));
+                assert_eq!(header["schema"]["examples"], json!([PARENT]));
+                found.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert_eq!(found, ["post /v1/jobs", "post /v1/map/{function}", "put /v1/map/{function}"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Host;
 use super::form::check_json;
-use super::program::{Program, failure};
+use super::program::{Program, failure, trace_of};
 use crate::model::Verdict;
 use crate::protocol::{Run, json};
 use crate::worker::{Answers, Failure, Runner};
@@ -25,8 +25,15 @@ impl Batch {
         Self { host }
     }
 
-    fn map(&self, index: u64, inputs: &[&RawValue], answers: &mut Answers<'_>) -> io::Result<()> {
-        let mut program = match Program::start(&self.host, &self.host.argv, None) {
+    /// Runs these inputs of the chunk, which begin at this index.
+    fn map(
+        &self,
+        run: &Run<'_>,
+        index: u64,
+        inputs: &[&RawValue],
+        answers: &mut Answers<'_>,
+    ) -> io::Result<()> {
+        let mut program = match Program::start(&self.host, &self.host.argv, trace_of(run)) {
             Ok(program) => program,
             Err(failure) => return each(inputs, answers, |_| Err(failure.clone())),
         };
@@ -48,8 +55,8 @@ impl Batch {
             Err(failure) if inputs.len() == 1 => each(inputs, answers, |_| Err(failure.clone())),
             Err(_) => {
                 let (left, right) = inputs.split_at(inputs.len() / 2);
-                self.map(index, left, answers)?;
-                self.map(index + left.len() as u64, right, answers)
+                self.map(run, index, left, answers)?;
+                self.map(run, index + left.len() as u64, right, answers)
             }
         }
     }
@@ -95,6 +102,6 @@ impl Runner for Batch {
     const RETURNS: bool = false;
 
     fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
-        self.map(run.index, &run.inputs, answers)
+        self.map(run, run.index, &run.inputs, answers)
     }
 }

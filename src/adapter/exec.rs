@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Host;
 use super::form::Form;
-use super::program::{Program, TaskAt, failure};
+use super::program::{Program, Told, failure, trace_of};
 use super::template::Template;
 use crate::model::Verdict;
 use crate::protocol::Run;
@@ -28,16 +28,22 @@ impl Exec {
         Self { host, template, input, output }
     }
 
-    fn map(&self, task: TaskAt<'_>, input: &RawValue, answers: &mut Answers<'_>) -> io::Result<Outcome> {
-        let mut program = match self.start(task, input) {
+    fn map(
+        &self,
+        run: &Run<'_>,
+        index: u64,
+        input: &RawValue,
+        answers: &mut Answers<'_>,
+    ) -> io::Result<Outcome> {
+        let mut program = match self.start(about(run, index), input) {
             Ok(program) => program,
             Err(failure) => return Ok(Err(failure)),
         };
         while !program.has_ended() && !program.is_over_limit() {
             program.turn(&self.host, LOOK_EVERY)?;
-            program.log(task.index, answers, false)?;
+            program.log(index, answers, false)?;
         }
-        program.log(task.index, answers, true)?;
+        program.log(index, answers, true)?;
         answers.used(program.usage());
         let outcome = if program.is_over_limit() {
             Err(program.too_much())
@@ -50,18 +56,28 @@ impl Exec {
         Ok(outcome)
     }
 
-    fn start(&self, task: TaskAt<'_>, input: &RawValue) -> Result<Program, Failure> {
+    fn start(&self, told: impl IntoIterator<Item = Told>, input: &RawValue) -> Result<Program, Failure> {
         let argv = self.template.fill(input).map_err(bad_input)?;
         let stdin = if self.template.takes_input() {
             Vec::new()
         } else {
             self.input.encode(input.get()).map_err(bad_input)?
         };
-        let mut program = Program::start(&self.host, &argv, Some(task))?;
+        let mut program = Program::start(&self.host, &argv, told)?;
         let sent = program.send(&stdin).and_then(|()| program.close_stdin());
         sent.map_err(|error| failure(Verdict::Crash, format!("its stdin could not be written: {error}")))?;
         Ok(program)
     }
+}
+
+/// What the program is told of its task.
+fn about(run: &Run<'_>, index: u64) -> impl Iterator<Item = Told> {
+    let task = [
+        ("GRISTMILL_JOB", run.job.to_string()),
+        ("GRISTMILL_INDEX", index.to_string()),
+        ("GRISTMILL_ATTEMPT", run.attempt.to_string()),
+    ];
+    task.into_iter().chain(trace_of(run))
 }
 
 type Outcome = Result<Vec<u8>, Failure>;
@@ -74,7 +90,7 @@ fn bad_input(message: String) -> Failure {
 impl Runner for Exec {
     fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
         for (index, input) in (run.index..).zip(&run.inputs) {
-            let outcome = self.map(TaskAt { run, index }, input, answers)?;
+            let outcome = self.map(run, index, input, answers)?;
             if !answers.push(outcome.as_deref().map_err(Clone::clone))? {
                 break;
             }

@@ -28,11 +28,12 @@ const KILL_FOR: Duration = Duration::from_secs(5);
 /// The exit code of an adapter that was asked to end, as a shell would give it for `SIGTERM`.
 const TERMINATED: i32 = 128 + 15;
 
-/// Which task a program is at work on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TaskAt<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) index: u64,
+/// A variable that tells a program what it is started for.
+pub(super) type Told = (&'static str, String);
+
+/// In which span of a distributed trace it runs, if the job is in one.
+pub(super) fn trace_of(run: &Run<'_>) -> Option<Told> {
+    run.traceparent.map(|parent| ("TRACEPARENT", parent.to_owned()))
 }
 
 /// A program that has been started.
@@ -59,24 +60,23 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts the program with these arguments, for this task.
-    pub(super) fn start(host: &Host, argv: &[String], task: Option<TaskAt<'_>>) -> Result<Self, Failure> {
-        Self::spawn(host, argv, task).map_err(|error| {
+    /// Starts the program with these arguments, and with this in its environment.
+    pub(super) fn start(
+        host: &Host,
+        argv: &[String],
+        told: impl IntoIterator<Item = Told>,
+    ) -> Result<Self, Failure> {
+        Self::spawn(host, argv, told).map_err(|error| {
             let program = argv.first().map_or("", String::as_str);
             failure(Verdict::Crash, format!("{program:?} could not be started: {error}"))
         })
     }
 
-    fn spawn(host: &Host, argv: &[String], task: Option<TaskAt<'_>>) -> io::Result<Self> {
+    fn spawn(host: &Host, argv: &[String], told: impl IntoIterator<Item = Told>) -> io::Result<Self> {
         let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(TaskAt { run, index }) = task {
-            command.env("GRISTMILL_JOB", run.job.to_string());
-            command.env("GRISTMILL_INDEX", index.to_string());
-            command.env("GRISTMILL_ATTEMPT", run.attempt.to_string());
-            command.envs(run.traceparent.map(|parent| ("TRACEPARENT", parent)));
-        }
+        command.args(arguments).envs(told);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         unblock_signals(&mut command);
         let mut child = command.spawn()?;
         let program = Self {

@@ -8,6 +8,9 @@ use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::{Problem, error};
 use crate::model::{JobId, TraceParent};
@@ -114,6 +117,21 @@ pub(super) fn prefer_wait(parts: &axum::http::HeaderMap) -> Option<Duration> {
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse().ok())?
     })?;
     Some(Duration::from_secs(seconds).min(MOST_WAIT))
+}
+
+/// The header that says which span a request is sent in. Any text is taken, so no pattern is.
+pub(super) struct TraceHeader;
+
+impl IntoParams for TraceHeader {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The caller's span in a distributed trace (W3C Trace Context): `00-`, the trace in 32 hex digits, `-`, the span \
+                           in 16, `-`, flags in 2; lower case. It is kept with the job and handed to the workers and programs that can be told, \
+                           and a server that tells its own spans puts the job's below it. One that is not valid is ignored.";
+        let example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let header = ParameterBuilder::new().name("traceparent").parameter_in(ParameterIn::Header);
+        let schema = ObjectBuilder::new().schema_type(Type::String).examples([example]);
+        vec![header.description(Some(description)).schema(Some(schema)).build()]
+    }
 }
 
 /// The span that a request is sent in, if it says so. One that is not valid is as none, as W3C Trace Context wants it.

@@ -25,7 +25,7 @@ use super::kinds::{
 };
 use super::openapi::{InputLines, JOBS, labels, timeout};
 use super::options::{LockParam, Options, Time, check, query_options};
-use super::query::Named;
+use super::query::{Named, TraceHeader};
 use super::results::EndedJob;
 use super::views::JobBody;
 use super::{Edge, Problem, jobs, query};
@@ -127,7 +127,7 @@ struct MoreBody {
 /// and all its inputs are on disk. Nothing of a stream that is cut before its end is ever run.
 #[utoipa::path(
     post, path = "", tag = JOBS, operation_id = "submitJob",
-    params(Options<'_>, KeyedBody, Wait),
+    params(Options<'_>, KeyedBody, Wait, TraceHeader),
     request_body(content(
         (Submit = "application/json"),
         (inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n"))

@@ -23,7 +23,7 @@ use super::kinds::{
 };
 use super::openapi::{InputLines, MAP, query_of};
 use super::options::{check, pairs_options, query_pairs};
-use super::query::{Named, trace_parent};
+use super::query::{Named, TraceHeader, trace_parent};
 use super::render::Fields;
 use super::results::{Cursor, FieldsParam, OrderParam, ResultLines, ResultParams};
 use super::submit::{SubmitBody, accept};
@@ -55,7 +55,7 @@ impl IntoParams for MapParams {
 /// its results. When something is wrong behind the first line, the last line is the problem and the body is cut.
 #[utoipa::path(
     method(post, put), path = "", tag = MAP, operation_id = "map",
-    params(MapParams),
+    params(MapParams, TraceHeader),
     request_body(content((inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n")))),
     responses(
         (status = 200, description = "Results, in the order of the inputs unless asked otherwise.",
