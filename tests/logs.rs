@@ -37,6 +37,11 @@ fn events_name_what_they_are_about() {
     let counts = ["tasks", "succeeded", "failed", "cancelled"].map(|count| ended[count].as_u64().unwrap());
     assert_eq!((counts, ended["state"].as_str()), ([2, 1, 1, 0], Some("failed")));
     assert!(ended["wall_ms"].as_f64() > Some(0.0) && ended["queued_ms"].as_f64() > Some(0.0), "{ended}");
+    for time in ["queued_ms", "wall_ms", "cpu_ms"] {
+        let written = ended[time].to_string();
+        let digits = written.split_once('.').map_or(0, |(_, digits)| digits.len());
+        assert!(digits <= 3, "{time} in whole microseconds: {written}");
+    }
     let crash = wait_for(&server, "worker ended", |event| event["reason"] == "crash");
     assert_eq!((&crash["worker"], &crash["function"]), (&json!("worker-1"), &json!("fail")));
     wait_for(&server, "worker started", |event| {

@@ -249,7 +249,7 @@ impl Supervisor {
                 counts.ended_cpu += departure.cpu;
                 *counts.worker_ends.entry(departure.why).or_default() += 1;
             });
-            let (reason, cpu_ms) = (departure.why.as_str(), departure.cpu.as_secs_f64() * 1e3);
+            let (reason, cpu_ms) = (departure.why.as_str(), telemetry::ms(departure.cpu));
             tell_sparingly!(
                 metrics.worker_lines,
                 worker = %name,

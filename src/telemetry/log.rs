@@ -110,6 +110,11 @@ macro_rules! tell_sparingly {
 }
 pub(crate) use tell_sparingly;
 
+/// Milliseconds in whole microseconds: no more than three digits behind the point are written.
+pub(crate) fn ms(time: Duration) -> f64 {
+    ((time.as_nanos() + 500) / 1000) as f64 / 1e3
+}
+
 /// Tells of the end of a job.
 pub fn job_ended(budget: &Budget, job: &Job) {
     let Job { id, spec, state, tally, created_at, started_at, finished_at, cpu_ns, .. } = job;
@@ -124,9 +129,9 @@ pub fn job_ended(budget: &Budget, job: &Job) {
         succeeded = tally.succeeded,
         failed = tally.failed,
         cancelled = tally.cancelled,
-        queued_ms = start.since(*created_at).as_secs_f64() * 1e3,
-        wall_ms = end.since(start).as_secs_f64() * 1e3,
-        cpu_ms = *cpu_ns as f64 / 1e6,
+        queued_ms = ms(start.since(*created_at)),
+        wall_ms = ms(end.since(start)),
+        cpu_ms = ms(Duration::from_nanos(*cpu_ns)),
         "job ended"
     );
 }
@@ -173,6 +178,25 @@ mod tests {
             text.contains(&format!("it says {shown}")) && text.contains(&format!("shown={shown}")),
             "{text}"
         );
+    }
+
+    #[test]
+    fn times_are_written_in_whole_microseconds() {
+        for (nanoseconds, text) in [
+            (0, "0.0"),
+            (499, "0.0"),
+            (999, "0.001"),
+            (994_000, "0.994"),
+            (1_500_999, "1.501"),
+            (1_001_000, "1.001"),
+            (86_400_000_000_001_000, "86400000000.001"),
+        ] {
+            assert_eq!(format!("{:?}", ms(Duration::from_nanos(nanoseconds))), text);
+        }
+        // What a sum or a product in floating point would spoil.
+        let spoilt =
+            |us: u64| format!("{:?}", ms(Duration::from_micros(us))).split('.').nth(1).unwrap().len() > 3;
+        assert_eq!((0..100_000).find(|us| spoilt(*us)), None);
     }
 
     #[test]

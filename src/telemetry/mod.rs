@@ -6,6 +6,6 @@ pub mod exposition;
 mod log;
 pub mod metrics;
 
-pub(crate) use log::tell_sparingly;
 pub use log::{Budget, job_ended, start};
+pub(crate) use log::{ms, tell_sparingly};
 pub use metrics::Metrics;
