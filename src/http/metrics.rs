@@ -1,24 +1,22 @@
 //! `GET /metrics`, and the middleware that counts the requests.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::openapi::SERVER;
+use super::watched::Watched;
 use super::{Edge, Problem};
 use crate::model::Verdict;
 use crate::store::Counts;
 use crate::supervisor::{PoolView, WorkerActivity};
 use crate::telemetry::Metrics;
 use crate::telemetry::exposition::{self, Format, Readings};
-use crate::telemetry::metrics::StreamGuard;
 
 /// Where the page is.
 pub(super) const PATH: &str = "/metrics";
@@ -94,7 +92,7 @@ pub(super) async fn measure(State(metrics): State<Arc<Metrics>>, request: Reques
         return response;
     }
     let guard = metrics.stream(route);
-    response.map(|body| Body::new(Streaming { body, _guard: guard }))
+    response.map(|body| Watched::over(body, move |_| drop(guard)))
 }
 
 /// A method that some route has, or `other`: anyone may make up more.
@@ -110,30 +108,4 @@ fn known(method: &Method) -> &'static str {
     ];
     let names = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     all.iter().position(|known| known == method).map_or(OTHER, |at| names[at])
-}
-
-/// A body that is counted until it ends or nobody wants it any more.
-struct Streaming {
-    body: Body,
-    _guard: StreamGuard,
-}
-
-impl HttpBody for Streaming {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
 }

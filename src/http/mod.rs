@@ -31,6 +31,7 @@ mod results;
 mod submit;
 mod timeline;
 mod views;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
