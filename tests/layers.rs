@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("pool", &["model"]),
     ("store", &["model"]),
     ("supervisor", &["model", "protocol", "pool", "store", "schema", "sys", "telemetry", "units"]),
-    ("webhooks", &["model", "store"]),
+    ("webhooks", &["model", "store", "telemetry"]),
     ("otel", &["model", "store", "supervisor"]),
     ("worker", &["model", "protocol"]),
     ("functions", &["model", "protocol", "worker"]),

@@ -112,9 +112,10 @@ struct Reloaded {
 
 /// Tells the ends of jobs to those whom the jobs name.
 fn tell_ends(edge: &Edge) {
-    let (store, callbacks, edge) = (edge.store.clone(), edge.callbacks.clone(), edge.clone());
+    let (store, callbacks, metrics) = (edge.store.clone(), edge.callbacks.clone(), edge.metrics.clone());
+    let edge = edge.clone();
     let message = move |job| http::ended_message(edge.clone(), job).boxed();
-    webhooks::start(store, callbacks, Arc::new(message), now);
+    webhooks::start(store, callbacks, Arc::new(message), metrics, now);
 }
 
 /// Reads the tokens, the settings of callbacks and the declarations of functions again at every `SIGHUP`. If anything is wrong, nothing changes.

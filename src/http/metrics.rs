@@ -46,7 +46,7 @@ pub(super) async fn page(State(edge): State<Edge>, headers: HeaderMap) -> Result
 }
 
 fn readings(edge: &Edge, counts: Counts, pool: PoolView) -> Readings {
-    let Counts { jobs, tasks, storage } = counts;
+    let Counts { jobs, tasks, callbacks, storage } = counts;
     let unfinished = tasks.iter().map(|(function, tasks)| (function.clone(), tasks.unfinished)).collect();
     let unanswered = tasks.into_iter().map(|(function, tasks)| {
         let verdicts = [(Verdict::Cancelled, tasks.cancelled), (Verdict::Crash, tasks.not_run)];
@@ -63,6 +63,7 @@ fn readings(edge: &Edge, counts: Counts, pool: PoolView) -> Readings {
         unanswered: unanswered.collect(),
         workers: workers.collect(),
         failed_starts: failed_starts.collect(),
+        callbacks,
         commits: storage.commits,
         database_bytes: storage.database_bytes,
         log_bytes: storage.log_bytes,

@@ -11,6 +11,8 @@ pub struct Counts {
     pub jobs: BTreeMap<JobState, u64>,
     /// By function; those of which there is nothing to say are left out.
     pub tasks: BTreeMap<String, TaskCounts>,
+    /// Ends of jobs that are still to be told at the URL that the job names.
+    pub callbacks: u64,
     /// How it keeps all that.
     pub storage: Storage,
 }

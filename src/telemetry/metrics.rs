@@ -53,6 +53,31 @@ pub struct FunctionCounts {
     pub worker_ends: BTreeMap<WorkerEnd, u64>,
 }
 
+/// What became of a try to tell the end of a job.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum WebhookOutcome {
+    /// The receiver has taken it.
+    Delivered,
+    /// It failed, and is made again.
+    Retried,
+    /// It failed, and was the last.
+    Failed,
+}
+
+impl WebhookOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Retried, Self::Failed];
+
+    /// The word on the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A route's template and a method.
 pub type Endpoint = (Arc<str>, &'static str);
 
@@ -71,6 +96,7 @@ pub struct Metrics {
     functions: Mutex<BTreeMap<String, FunctionCounts>>,
     requests: Mutex<BTreeMap<Endpoint, RequestCounts>>,
     streams: Mutex<BTreeMap<Arc<str>, u64>>,
+    webhooks: Mutex<BTreeMap<WebhookOutcome, u64>>,
     /// The lines of the log about jobs.
     pub job_lines: Budget,
     /// Those about workers.
@@ -116,6 +142,16 @@ impl Metrics {
     /// How many answers stream, by route; 0 for those that have streamed.
     pub fn streams(&self) -> BTreeMap<Arc<str>, u64> {
         lock(&self.streams).clone()
+    }
+
+    /// Notes what became of a try to tell the end of a job.
+    pub fn webhook(&self, outcome: WebhookOutcome) {
+        *lock(&self.webhooks).entry(outcome).or_default() += 1;
+    }
+
+    /// What was counted of webhooks; those outcomes that there were.
+    pub fn webhooks(&self) -> BTreeMap<WebhookOutcome, u64> {
+        lock(&self.webhooks).clone()
     }
 
     /// The CPU time of the workers of a function, which was measured one after another: one that ends meanwhile is

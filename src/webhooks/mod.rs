@@ -1,6 +1,6 @@
 //! Webhooks: the end of a job is told by a signed POST to the URL that the job names, until it has been taken.
 //!
-//! Imports `model` and `store`. `rules` is pure: who may be told, at which addresses, signed how, tried again when.
+//! Imports `model`, `store` and `telemetry`. `rules` is pure: who may be told, at which addresses, signed how, tried again when.
 //! Deliberately absent: what a message says (HTTP's views), redirects, proxies, connections that are kept.
 
 mod outbox;

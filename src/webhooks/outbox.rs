@@ -17,6 +17,8 @@ use super::post::{Signed, post};
 use super::rules::{Answer, MOST_WAIT, judge};
 use crate::model::{Job, JobId, Timestamp};
 use crate::store::{CallbackTry, DueCallback, Store, StoreError, StoreResult, TryOutcome};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::WebhookOutcome;
 
 /// So many messages are under way at once …
 const MOST_UNDER_WAY: usize = 64;
@@ -33,9 +35,10 @@ pub fn start(
     store: Arc<dyn Store>,
     settings: watch::Receiver<Option<Arc<Settings>>>,
     message: Message,
+    metrics: Arc<Metrics>,
     now: fn() -> Timestamp,
 ) {
-    let teller = Teller { store, message, now };
+    let teller = Teller { store, message, metrics, now };
     let outbox = Outbox { teller, settings, tries: JoinSet::new(), under_way: BTreeMap::new() };
     tokio::spawn(outbox.run());
 }
@@ -109,6 +112,7 @@ impl Outbox {
 struct Teller {
     store: Arc<dyn Store>,
     message: Message,
+    metrics: Arc<Metrics>,
     now: fn() -> Timestamp,
 }
 
@@ -127,6 +131,7 @@ impl Teller {
         let (_, seed) = job.0.as_u64_pair();
         let outcome = judge(answer, attempts, seed, (self.now)());
         log(job, attempts + 1, &outcome);
+        self.metrics.webhook(counted_as(&outcome));
         self.keep(CallbackTry { job, end, outcome }).await;
         job
     }
@@ -154,6 +159,14 @@ impl Teller {
         let body = (self.message)(job).await;
         let signature = settings.rules.secrets.sign(&id, timestamp_s, body.as_bytes());
         post(settings, &url, Signed { id, timestamp_s, signature, body: body.into() }).await
+    }
+}
+
+fn counted_as(outcome: &TryOutcome) -> WebhookOutcome {
+    match outcome {
+        TryOutcome::Delivered => WebhookOutcome::Delivered,
+        TryOutcome::Again { .. } => WebhookOutcome::Retried,
+        TryOutcome::GivenUp { .. } => WebhookOutcome::Failed,
     }
 }
 

@@ -200,6 +200,12 @@ impl Bench {
         assert_eq!((echo.unfinished, echo.cancelled, echo.not_run), tasks);
     }
 
+    /// So many ends of jobs are still to be told.
+    pub(crate) async fn untold_are(&self, count: u64) {
+        self.settle().await;
+        assert_eq!(self.store().counts().callbacks, count);
+    }
+
     /// One chunk of the next tasks.
     pub(crate) async fn claim_one(&self, job: JobId, max_tasks: u32) -> Chunk {
         self.claim(job, 1, max_tasks).await.pop().expect("there is a chunk to claim")

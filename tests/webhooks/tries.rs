@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::common::procs::signal;
-use crate::common::{Server, check, within};
+use crate::common::{Server, check, eventually, within};
 use crate::receiver::{OK, Receiver};
 use crate::{KEY, is_signed, secret, server, submit, wait_for_state, wait_for_tries};
 
@@ -72,6 +72,38 @@ fn an_answer_says_whether_and_when_to_come_again() {
     assert_eq!(moved.got().len(), 1);
     let next = next_in(&wait_for_tries(busy_job, 1));
     assert!((3500.0..3601.0).contains(&next), "{next}");
+}
+
+/// The numbers of `/metrics` about webhooks: tries that were taken, are made again, were the last; and what is untold.
+fn counted(server: &Server) -> [u64; 4] {
+    let page = server.get("/metrics").expect(200).text;
+    let value = |sample: &str| {
+        let line = page.lines().find_map(|line| line.strip_prefix(sample));
+        line.unwrap_or_else(|| panic!("no {sample}: {page}")).trim().parse().unwrap()
+    };
+    let tries = |outcome: &str| value(&format!("gristmill_webhook_tries_total{{outcome=\"{outcome}\"}}"));
+    [tries("delivered"), tries("retried"), tries("failed"), value("gristmill_webhooks_pending")]
+}
+
+#[test]
+fn tries_and_what_is_untold_are_counted() {
+    let good = Receiver::start(&[Some(OK)]);
+    let gone = Receiver::start(&[Some("HTTP/1.1 410 Gone\r\n\r\n")]);
+    let busy = Receiver::start(&[Some("HTTP/1.1 429 Busy\r\nRetry-After: 3600\r\n\r\n")]);
+    let server = server(&[&good, &gone, &busy]);
+    assert_eq!(counted(&server), [0, 0, 0, 0]);
+    let told = [&good, &gone, &busy, &good].map(|it| submit(&server, &it.url(), "echo", &json!([])));
+    told.iter().for_each(|job| drop(wait_for_tries(job, 1)));
+    // A count follows the commit that readers see at once.
+    let becomes = |expected: [u64; 4]| {
+        eventually("the counts", || check(counted(&server), |counted| *counted == expected));
+    };
+    becomes([2, 1, 1, 1]);
+    server.kill9();
+    server.restart();
+    assert_eq!(counted(&server), [0, 0, 0, 1], "what is untold is known at once, what was tried is not");
+    server.delete(&told[2].path()).expect(204);
+    becomes([0, 0, 0, 0]);
 }
 
 #[test]

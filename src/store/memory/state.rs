@@ -132,12 +132,14 @@ impl State {
 
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { tasks: self.gone.clone(), ..Counts::default() };
-        for Entry { job, not_run, .. } in self.jobs.values() {
+        for Entry { job, not_run, callback, .. } in self.jobs.values() {
             *counts.jobs.entry(job.state).or_default() += 1;
             let tasks = counts.tasks.entry(job.spec.function.clone()).or_default();
             tasks.unfinished += job.tally.total - job.tally.done();
             tasks.cancelled += not_run.cancelled;
             tasks.not_run += not_run.not_run;
+            counts.callbacks +=
+                u64::from(callback.as_ref().is_some_and(|callback| callback.next_at.is_some()));
         }
         counts.tasks.retain(|_, tasks| *tasks != TaskCounts::default());
         counts

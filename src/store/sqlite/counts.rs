@@ -49,6 +49,22 @@ const KEEP: &str = "
     CREATE TEMP TRIGGER count_not_run AFTER INSERT ON results WHEN NEW.worker IS NULL AND NEW.superseded = 0 BEGIN
         UPDATE counted_tasks SET cancelled = cancelled + NEW.count - NEW.failed, not_run = not_run + NEW.failed
             WHERE function = (SELECT function FROM jobs WHERE id = NEW.job);
+    END;
+
+    CREATE TEMP TABLE counted_callbacks (pending INTEGER NOT NULL);
+    INSERT INTO counted_callbacks SELECT count(*) FROM callbacks WHERE next_at IS NOT NULL;
+
+    CREATE TEMP TRIGGER count_new_callback AFTER INSERT ON callbacks WHEN NEW.next_at IS NOT NULL BEGIN
+        UPDATE counted_callbacks SET pending = pending + 1;
+    END;
+
+    CREATE TEMP TRIGGER count_callback AFTER UPDATE OF next_at ON callbacks
+    WHEN (NEW.next_at IS NULL) <> (OLD.next_at IS NULL) BEGIN
+        UPDATE counted_callbacks SET pending = pending + (NEW.next_at IS NOT NULL) - (OLD.next_at IS NOT NULL);
+    END;
+
+    CREATE TEMP TRIGGER count_gone_callback AFTER DELETE ON callbacks WHEN OLD.next_at IS NOT NULL BEGIN
+        UPDATE counted_callbacks SET pending = pending - 1;
     END;";
 
 /// Begins to count what the connection changes.
@@ -63,9 +79,10 @@ pub(super) struct Published(Arc<Mutex<Counts>>);
 impl Published {
     /// Notes how things stand after a commit that took so long, or after the start.
     pub(super) fn publish(&self, conn: &Connection, is_full: bool, took: Option<Duration>) -> Result<()> {
-        let Counts { jobs, tasks, .. } = read(conn)?;
+        let Counts { jobs, tasks, callbacks, .. } = read(conn)?;
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (counts.jobs, counts.tasks, counts.storage.is_full) = (jobs, tasks, is_full);
+        counts.callbacks = callbacks;
         if let Some(took) = took {
             counts.storage.commits.record(took.as_nanos() as u64);
         }
@@ -100,5 +117,7 @@ fn read(conn: &Connection) -> Result<Counts> {
     for row in select.query_map([], read)? {
         counts.tasks.extend([row?]);
     }
+    let mut select = conn.prepare_cached("SELECT pending FROM counted_callbacks")?;
+    counts.callbacks = select.query_row([], |row| rows::u64(row, 0))?;
     Ok(counts)
 }

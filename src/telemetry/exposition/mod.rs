@@ -60,6 +60,8 @@ pub struct Readings {
     pub workers: Vec<(String, &'static str, Option<u32>)>,
     /// By function: how often in a row its workers have not started.
     pub failed_starts: BTreeMap<String, u32>,
+    /// Ends of jobs that are still to be told.
+    pub callbacks: u64,
     /// How long each commit took.
     pub commits: Histogram,
     /// The size of the database, in bytes.

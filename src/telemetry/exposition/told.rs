@@ -11,7 +11,7 @@ use super::encode::{Labels, Page, Samples, one};
 use super::{Readings, WORKER_STATES};
 use crate::model::{Histogram, JobState, Verdict};
 use crate::sys;
-use crate::telemetry::metrics::{Endpoint, FunctionCounts, Metrics, RequestCounts};
+use crate::telemetry::metrics::{Endpoint, FunctionCounts, Metrics, RequestCounts, WebhookOutcome};
 
 /// Task times, in powers of two nanoseconds: each doubling from 33 µs to 73 minutes.
 const FINE: &[u32] = &[
@@ -28,6 +28,7 @@ pub(super) struct Told {
     functions: BTreeMap<String, FunctionCounts>,
     requests: BTreeMap<Endpoint, RequestCounts>,
     streams: BTreeMap<Arc<str>, u64>,
+    webhooks: BTreeMap<WebhookOutcome, u64>,
     /// By function: the CPU time of all its workers in seconds, and the memory of those there are in bytes.
     used: BTreeMap<String, (f64, u64)>,
 }
@@ -51,7 +52,8 @@ impl Told {
         for (function, (seconds, _)) in &mut used {
             *seconds = metrics.tell_cpu(function, *seconds);
         }
-        Self { readings, functions, requests: metrics.requests(), streams: metrics.streams(), used }
+        let (requests, streams, webhooks) = (metrics.requests(), metrics.streams(), metrics.webhooks());
+        Self { readings, functions, requests, streams, webhooks, used }
     }
 }
 
@@ -71,6 +73,7 @@ impl Collector for Told {
         self.workers(&mut page)?;
         self.store(&mut page)?;
         self.http(&mut page)?;
+        self.webhooks(&mut page)?;
         process(&mut page)
     }
 }
@@ -250,6 +253,22 @@ impl Told {
             "gristmill_http_streams_open",
             "Answers that stream now.",
             self.streams.iter().map(|(route, open)| (vec![("route", &**route)], *open)).collect(),
+        )
+    }
+
+    fn webhooks(&self, page: &mut Page<'_>) -> fmt::Result {
+        let tries = WebhookOutcome::ALL.map(|outcome| {
+            (vec![("outcome", outcome.as_str())], self.webhooks.get(&outcome).copied().unwrap_or(0))
+        });
+        page.counter(
+            "gristmill_webhook_tries",
+            "Tries to tell the end of a job, by what became of them.",
+            tries.into(),
+        )?;
+        page.gauge(
+            "gristmill_webhooks_pending",
+            "Ends of jobs that are still to be told.",
+            one(self.readings.callbacks),
         )
     }
 

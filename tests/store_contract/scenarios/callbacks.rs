@@ -38,7 +38,9 @@ pub(super) async fn every_end_of_a_job_is_told(mut bench: Bench) {
     let (queued, silent) = (bench.submit_with(1, told()).await, bench.submit(0).await);
     let before = [empty, succeeded, cancelled, failed, stopped, closed];
     assert_eq!(bench.due(100).await, before);
+    bench.untold_are(6).await;
     bench.restart();
+    bench.untold_are(8).await;
     let due = bench.due(100).await;
     assert_eq!(due[..6], before);
     assert_eq!(due.iter().skip(6).collect::<BTreeSet<_>>(), BTreeSet::from([&cut, &interrupted]));
@@ -57,6 +59,7 @@ pub(super) async fn what_became_of_a_try_is_kept(bench: Bench) {
     let expected =
         Callback { state: CallbackState::Pending, attempts: 1, last_error: Some(error()), next_at: Some(at) };
     assert_eq!(bench.callback(again).await, Some(expected.clone()));
+    bench.untold_are(1).await;
     let due = bench.store().due_callbacks(1, bench.now()).await.unwrap();
     assert_eq!(due, DueCallbacks { due: Vec::new(), next_at: Some(at) });
     let other = bench.submit_with(0, told()).await;
@@ -74,6 +77,7 @@ pub(super) async fn what_became_of_a_try_is_kept(bench: Bench) {
     bench.tried(given_up, 1, TryOutcome::GivenUp { error: error() }).await;
     assert_eq!(bench.callback(given_up).await.unwrap().state, CallbackState::Failed);
     assert_eq!(bench.store().due_callbacks(1, bench.now()).await.unwrap(), DueCallbacks::default());
+    bench.untold_are(0).await;
 }
 
 pub(super) async fn a_job_that_goes_on_ends_again(bench: Bench) {
@@ -83,12 +87,14 @@ pub(super) async fn a_job_that_goes_on_ends_again(bench: Bench) {
     assert_eq!(bench.due(1).await, [id]);
     assert!(matches!(bench.store().retry_failed(id).await.unwrap(), Retried::Yes(_, 1)));
     assert!(bench.due(1).await.is_empty(), "it has not ended");
+    bench.untold_are(0).await;
     bench.tried(id, 1, TryOutcome::Delivered).await;
     assert_eq!(bench.callback(id).await.unwrap().attempts, 0, "that was its earlier end");
     bench.run_out(id).await;
     bench.tried(id, 1, TryOutcome::Delivered).await;
     let due = bench.store().due_callbacks(1, bench.now()).await.unwrap().due;
     assert_eq!((due[0].job, due[0].end, due[0].attempts), (id, 2, 0));
+    bench.untold_are(1).await;
     bench.tried(id, 2, TryOutcome::Delivered).await;
     assert_eq!(bench.callback(id).await.unwrap().state, CallbackState::Delivered);
 }
