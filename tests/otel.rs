@@ -249,6 +249,29 @@ fn a_server_without_work_is_not_woken_for_spans() {
 }
 
 #[test]
+fn a_collector_gets_the_headers_that_the_environment_names() {
+    let collector = Receiver::start(&[Some(OK)]);
+    let endpoint = format!("http://127.0.0.1:{}", collector.port);
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
+        ("OTEL_SERVICE_NAME", "mill"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=top%20secret%3D,tenant=x"),
+    ];
+    let server = try_server(&environment).unwrap_or_else(|refused| panic!("{refused:#?}"));
+    let job = server.map("echo", &json!([1]));
+    wait_for(&collector, &job);
+    let got = &collector.got()[0];
+    assert_eq!((got.header("api-key"), got.header("tenant")), ("top secret=", "x"));
+    assert!(!server.log().iter().any(|line| line.contains("secret")), "{:#?}", server.log());
+    let environment = [environment[0], ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "no header: secret")];
+    let refused = try_server(&environment).err().unwrap().log;
+    assert!(
+        refused.contains("OTEL_EXPORTER_OTLP_TRACES_HEADERS") && !refused.contains("secret"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_collector_that_cannot_be_spoken_to_is_refused() {
     for wrong in ["https://localhost:4318", "localhost:4318"] {
         let refused = try_server(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]).err().unwrap();

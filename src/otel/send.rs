@@ -98,8 +98,9 @@ impl Sender {
     }
 
     async fn post(&self, body: Bytes) -> Result<u64, Refusal> {
-        let request =
-            self.client.post(self.settings.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let Settings { url, headers, .. } = &self.settings;
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+        let request = request.headers(headers.clone()).body(body);
         let response = request.send().await.map_err(|error| Refusal {
             why: format!("{:#}", anyhow::Error::new(error.without_url())),
             is_temporary: true,

@@ -1,11 +1,16 @@
-//! What OpenTelemetry's variables say: where the collector is, and under which name the server reports.
+//! What OpenTelemetry's variables say: where the collector is, which headers it wants, and under which name the server
+//! reports.
 //!
 //! As in the OpenTelemetry specification (Protocol Exporter, SDK environment variables); an empty variable is as none.
 
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const ALL_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+const TRACES_HEADERS: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 
 /// Where spans are told, and as whose.
@@ -13,6 +18,8 @@ const SERVICE: &str = "OTEL_SERVICE_NAME";
 pub struct Settings {
     /// Where they are posted.
     pub(super) url: Url,
+    /// What goes with each post, such as a key; not shown.
+    pub(super) headers: HeaderMap,
     /// `service.name`.
     pub(super) service: String,
 }
@@ -34,7 +41,9 @@ impl Settings {
             }
             (None, None) => return Ok(None),
         };
-        Ok(Some(Self { url, service: get(SERVICE).unwrap_or_else(|| "gristmill".to_owned()) }))
+        let headers = [TRACES_HEADERS, ALL_HEADERS].into_iter().find_map(|name| Some((name, get(name)?)));
+        let headers = headers.map_or(Ok(HeaderMap::new()), |(name, text)| parse_headers(name, &text))?;
+        Ok(Some(Self { url, headers, service: get(SERVICE).unwrap_or_else(|| "gristmill".to_owned()) }))
     }
 
     /// The collector, without a password.
@@ -51,6 +60,28 @@ fn parse(name: &str, said: &str) -> Result<Url, String> {
         "https" => Err(wrong("TLS is not spoken to collectors")),
         _ => Err(wrong("it does not begin with http://")),
     }
+}
+
+/// As in W3C Baggage, which OpenTelemetry refers to: `key=value,key2=value2`, the values percent-encoded. An error says
+/// which of them is wrong, and not what it says, as that may be a key.
+fn parse_headers(name: &str, said: &str) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (at, member) in said.split(',').enumerate().filter(|(_, member)| !member.trim().is_empty()) {
+        let header = parse_header(member);
+        let (key, value) = header.ok_or_else(|| {
+            format!("member {} of {name} is no header; it should be like api-key=abc,tenant=a%20b", at + 1)
+        })?;
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+fn parse_header(member: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (key, value) = member.split_once('=')?;
+    let value: Vec<u8> = percent_decode_str(value.trim()).collect();
+    let mut value = HeaderValue::from_bytes(&value).ok()?;
+    value.set_sensitive(true);
+    Some((key.trim().parse().ok()?, value))
 }
 
 #[cfg(test)]
@@ -81,6 +112,46 @@ mod tests {
             let why = of(wrong, "").unwrap_err();
             assert!(why.contains(ALL) && why.contains(wrong), "{why}");
         }
+    }
+
+    fn headers_of(all: &str, traces: &str) -> Result<Vec<(String, String)>, String> {
+        let get = |name: &str| match name {
+            ALL => Some("http://c:4318".to_owned()),
+            ALL_HEADERS => Some(all.to_owned()),
+            TRACES_HEADERS => Some(traces.to_owned()),
+            _ => None,
+        };
+        let headers = Settings::from(get)?.unwrap().headers;
+        let text = |(key, value): (&HeaderName, &HeaderValue)| {
+            (key.to_string(), String::from_utf8(value.as_bytes().to_vec()).unwrap())
+        };
+        Ok(headers.iter().map(text).collect())
+    }
+
+    #[test]
+    fn headers_are_read_and_those_for_traces_go_first() {
+        let pairs = |pairs: &[(&str, &str)]| {
+            Ok(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        };
+        let two = " Api-Key = a%2Cb%3D%20%C3%A9== , tenant=x,";
+        assert_eq!(headers_of(two, ""), pairs(&[("api-key", "a,b= é=="), ("tenant", "x")]));
+        assert_eq!(headers_of("a=1", "b=2"), pairs(&[("b", "2")]));
+        assert_eq!(headers_of("a=1,a=2", " "), pairs(&[("a", "2")]));
+        assert_eq!(headers_of("", ""), pairs(&[]));
+    }
+
+    #[test]
+    fn headers_that_are_none_are_refused_and_not_shown() {
+        for wrong in ["secret", "a=1,b c=secret", "=secret", "a=secret%0d%0ax: y"] {
+            let why = headers_of(wrong, "").unwrap_err();
+            assert!(why.contains(ALL_HEADERS) && !why.contains("secret"), "{why}");
+        }
+        let get = |name: &str| match name {
+            ALL => Some("http://c:4318".to_owned()),
+            ALL_HEADERS => Some("key=secret".to_owned()),
+            _ => None,
+        };
+        assert!(!format!("{:?}", Settings::from(get)).contains("secret"));
     }
 
     #[test]
