@@ -34,8 +34,11 @@ use shutdown::{Shutdown, Signals};
 pub const WORKER_ARGUMENT: &str = "__worker";
 /// Jobs are forgotten some at a time; after so long it goes on.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-/// A client that has not sent its request's head by then is let go.
+/// A client that has not sent the head of its first request by then is let go.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long a connection is kept for the next request, from when the last answer was written: whoever reads that slowly may
+/// take as long. Longer than the 60 seconds for which proxies usually keep theirs, so that none sends into a closed one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves until a signal ends it. `reload` reads the configuration again; `started` gets the address that it listens on.
 pub async fn serve(
@@ -191,8 +194,9 @@ fn serve_http(
     tokio::spawn(async move {
         let mut server =
             axum_server::from_tcp(listener)?.acceptor(http::refusals::Acceptor).handle(connections);
+        server = server.first_request_timeout(HEADER_TIMEOUT);
         let mut http = server.http_builder().http1();
-        http.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        http.timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
         server.serve(http::router(edge).into_make_service()).await?;
         Ok(())
     })
