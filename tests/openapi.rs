@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use common::Server;
 use common::client::{Answer, JSON, NDJSON};
+use common::events::Event;
 use serde_json::{Value, json};
 
 /// The document of a server, and which operations were seen to answer as it says.
@@ -46,6 +47,19 @@ impl<'s> Contract<'s> {
         answer
     }
 
+    /// An event of the stream at this path, and its data, are as described.
+    #[track_caller]
+    fn is_event(&self, path: &str, event: &Event) {
+        let content = &self.document["paths"][path]["get"]["responses"]["200"]["content"];
+        let schema = &content["text/event-stream"]["schema"];
+        let whole = json!({"event": event.name, "id": event.id, "data": event.data.to_string()});
+        self.is_valid(schema, &whole.to_string());
+        let schema = self.document.pointer(schema["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+        let kinds = schema["oneOf"].as_array().unwrap();
+        let kind = kinds.iter().find(|kind| kind["properties"]["event"]["enum"][0] == event.name).unwrap();
+        self.is_valid(&kind["properties"]["data"]["contentSchema"], &event.data.to_string());
+    }
+
     #[track_caller]
     fn fits(&self, described: &Value, answer: &Answer) {
         let response = &described["responses"][answer.status.to_string()];
@@ -63,6 +77,8 @@ impl<'s> Contract<'s> {
         if media_type == NDJSON {
             let line = &schema["contentSchema"]["items"];
             answer.text.lines().for_each(|text| self.is_valid(line, text));
+        } else if media_type == "text/event-stream" {
+            // Its events are held to the document one by one.
         } else if !media_type.ends_with("json") {
             self.is_valid(schema, &Value::from(answer.text.as_str()).to_string());
         } else {
@@ -154,10 +170,70 @@ fn answers_are_as_described() {
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
         contract.call(&format!("GET {path}"), &[], &[], "").expect(200);
     }
-    // What does not end by itself has tests of its own.
-    let streams = ["followJob", "followServer"].map(str::to_owned);
+    let last = server.map("echo", &json!([1]));
+    last.wait();
+    let last_id = [("id", last.id.as_str())];
+    contract.call("GET /v1/jobs/{id}/events", &last_id, &[], "").expect(200);
+    contract.call("GET /v1/jobs/{id}/events", &[("id", "none")], &[], "").expect(404);
+    // What does not end by itself has a test of its own, below.
     let left: BTreeSet<_> = contract.operations().difference(&contract.seen).cloned().collect();
-    assert_eq!(left, BTreeSet::from(streams), "operations that were not tried");
+    assert_eq!(left, BTreeSet::from(["followServer".to_owned()]), "operations that were not tried");
+}
+
+const OF_JOB: &str = "/v1/jobs/{id}/events";
+const OF_SERVER: &str = "/v1/events";
+
+#[test]
+fn events_are_as_described() {
+    let server = Server::with(&["--processes=2"]);
+    let contract = Contract::of(&server);
+    let follow = |path: &str| server.client().events(path, None);
+    let (mut of_server, job) = (follow(OF_SERVER), server.map("sleep", &json!([0.2, 0.3, 0.1])));
+    let of_job = follow(&format!("{}/events", job.path())).inspect(|event| contract.is_event(OF_JOB, event));
+    let names: Vec<_> = of_job.map(|event| event.name).collect();
+    assert!(names.len() > 2 && names.ends_with(&["job".to_owned(), "end".to_owned()]), "{names:?}");
+    let open = server.submit(&json!({"function": "echo", "open": true}));
+    let mut of_open = follow(&format!("{}/events", open.path()));
+    contract.is_event(OF_JOB, &of_open.named("job"));
+    open.cancel();
+    contract.is_event(OF_JOB, &of_open.named("end"));
+    server.delete(&job.path()).expect(204);
+    let mut left = BTreeSet::from(["pool", "jobs", "tasks", "forgotten"]);
+    while !left.is_empty() {
+        let event = of_server.next().unwrap_or_else(|| panic!("the stream ended without {left:?}"));
+        contract.is_event(OF_SERVER, &event);
+        left.remove(event.name.as_str());
+    }
+    // For one who was at a place that there never was.
+    contract.is_event(OF_SERVER, &server.client().events(OF_SERVER, Some("1-99999999")).named("reset"));
+}
+
+/// What is wrong with a map's body is told behind the head of its answer: the last line is the problem, and the body is cut.
+#[test]
+fn wrong_bodies_of_a_map_are_answered_as_described() {
+    let server = Server::with(&["--processes=2"]);
+    let mut contract = Contract::of(&server);
+    let function = [("function", "echo")];
+    for method in ["POST", "PUT"] {
+        let operation = contract.document["paths"]["/v1/map/{function}"][method.to_lowercase()].clone();
+        let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+        for (body, results) in
+            [("{", 0), ("1\n2\nthree\n4\n", 2), (&deep, 0), ("1\n\u{0}", 1), ("[1]\n[2", 1)]
+        {
+            let answer = server.client().call_to_cut(method, "/v1/map/echo", &AS_LINES, body).expect(200);
+            contract.fits(&operation, &answer);
+            let lines: Vec<Value> =
+                answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let (last, before) = lines.split_last().unwrap();
+            assert_eq!((&last["status"], before.len()), (&json!(400), results), "{body:?}: {lines:#?}");
+            contract.is_valid(&json!({"$ref": "#/components/schemas/Problem"}), &last.to_string());
+        }
+        let map = format!("{method} /v1/map/{{function}}");
+        contract.call(&map, &function, &AS_JSON, "[1]").expect(415);
+        contract.call(&map, &function, &[("Content-Type", "text/plain")], "1").expect(415);
+        contract.call(&map, &[("function", "none")], &AS_LINES, "1\n").expect(404);
+        contract.call(&format!("{map}?open=true"), &function, &AS_LINES, "1\n").expect(400);
+    }
 }
 
 #[test]
@@ -168,6 +244,8 @@ fn the_document_needs_no_token() {
     let mut contract = Contract::of(&server);
     assert_eq!(contract.document["openapi"], "3.1.0");
     contract.call("GET /v1/pool", &[], &[], "").expect(401);
+    contract.call("GET /v1/events", &[], &[], "").expect(401);
+    contract.call("GET /v1/jobs/{id}/events", &[("id", "none")], &[], "").expect(401);
 }
 
 #[test]

@@ -23,6 +23,7 @@ export function type(schema = {}) {
   if (several) return joined(several.map((one) => type(one)), " or ").flat();
   if (schema.allOf) return joined(schema.allOf.filter((one) => !one.anyOf).map((one) => type(one)), " and ").flat();
   if (schema.enum) return joined(schema.enum.map((word) => element("code", {}, json(word))), " or ");
+  if (schema.contentMediaType === "application/json") return ["JSON: ", ...type(schema.contentSchema)];
   if (schema.contentSchema) return ["lines of ", ...type(schema.contentSchema.items)];
   const types = [schema.type ?? "any"].flat();
   const items = schema.type === "array" || types.includes("array") ? [" of ", ...type(schema.items)] : [];
@@ -43,9 +44,19 @@ export function bounds(schema = {}) {
   return told.length ? element("small", {}, ` ${told.join(", ")}`) : null;
 }
 
+// The events of a stream, each with what its data is and what it means.
+function events(document, kinds) {
+  const rows = kinds.map(({ properties: { event, data }, description }) => element("tr", {},
+    element("td", {}, element("code", {}, event.enum[0])),
+    element("td", {}, type(data), data.contentSchema.$ref ? null : members(document, data.contentSchema)),
+    element("td", {}, line(description))));
+  return element("table", { className: "members" }, element("tbody", {}, rows));
+}
+
 // The members of an object, each with its type and what it means.
 export function members(document, schema) {
   const whole = resolve(document, schema) ?? {};
+  if (whole.oneOf?.every((one) => one.properties?.event)) return events(document, whole.oneOf);
   const parts = [whole, ...(whole.allOf ?? []).map((part) => resolve(document, part))];
   const rows = parts.flatMap((part) => Object.entries(part.properties ?? {}).map(([name, member]) => {
     const needed = part.required?.includes(name);

@@ -10,22 +10,58 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::response::sse::Event;
 use futures_util::stream;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::{LastEventId, event, last_event_id, respond};
+use super::{ForgottenBody, LastEventId, event, event_of, last_event_id, respond};
 use crate::http::jobs::view_in;
 use crate::http::kinds::{Problems, UnknownJob};
 use crate::http::openapi::EVENTS;
 use crate::http::query::{self, Named};
+use crate::http::views::JobBody;
 use crate::http::{Edge, Problem};
-use crate::model::{Job, JobId, WorkerName};
+use crate::model::{Job, JobId, JobState, WorkerName};
 use crate::store::{JobWatch, StoreResult};
 use crate::supervisor::{PoolView, StartFailure};
 
 /// Changes within this time are told together.
 const EVERY: Duration = Duration::from_millis(250);
+
+/// What a follower of a job is told.
+struct JobEvent;
+
+impl PartialSchema for JobEvent {
+    fn schema() -> RefOr<Schema> {
+        event_of([
+            ("job", "The job, as it is now.", Ref::from_schema_name(JobBody::name()).into()),
+            ("forgotten", "It was deleted; `end` follows.", ForgottenBody::schema()),
+            (
+                "end",
+                "It has ended, and so does the stream; the state is `null` if it was deleted.",
+                EndBody::schema(),
+            ),
+        ])
+    }
+}
+
+impl ToSchema for JobEvent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        JobBody::schemas(schemas);
+        EndBody::schemas(schemas);
+        ForgottenBody::schemas(schemas);
+    }
+}
+
+/// Data of the last event.
+#[derive(Serialize, ToSchema)]
+struct EndBody {
+    /// `null` if the job was deleted.
+    #[schema(required)]
+    state: Option<JobState>,
+}
 
 /// Follow a job.
 ///
@@ -36,7 +72,7 @@ const EVERY: Duration = Duration::from_millis(250);
     get, path = "", tag = EVENTS, operation_id = "followJob",
     params(JobId, LastEventId),
     responses(
-        (status = 200, description = "Events.", body = String, content_type = "text/event-stream",
+        (status = 200, description = "Events.", body = JobEvent, content_type = "text/event-stream",
             example = "event: end\nid: succeeded-1767323045678901\ndata: {\"state\":\"succeeded\"}\n\n"),
         Problems<(UnknownJob,)>
     )
@@ -65,7 +101,7 @@ fn event_id(job: &Job) -> String {
 }
 
 fn end(job: &Job) -> Event {
-    event("end", &event_id(job), &json!({"state": job.state}))
+    event("end", &event_id(job), &EndBody { state: Some(job.state) })
 }
 
 struct Follower {
@@ -123,8 +159,8 @@ impl Follower {
     /// Tells how the job is, if that is new.
     async fn look(&mut self) -> StoreResult<()> {
         let Some(job) = self.edge.store.job(self.id).await? else {
-            self.ready.push_back(event("forgotten", "gone", &json!({"ids": [self.id]})));
-            self.ready.push_back(event("end", "gone", &json!({"state": null})));
+            self.ready.push_back(event("forgotten", "gone", &ForgottenBody { ids: vec![self.id] }));
+            self.ready.push_back(event("end", "gone", &EndBody { state: None }));
             self.over = true;
             return Ok(());
         };

@@ -16,7 +16,11 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::Serialize;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::{IntoParams, PartialSchema as _};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
+
+use crate::model::JobId;
 
 /// A stream without events has a comment so often, so that what stands between does not take it for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -41,6 +45,27 @@ fn last_event_id(headers: &HeaderMap) -> Option<&str> {
 fn event(name: &str, id: &str, data: &impl Serialize) -> Event {
     let data = serde_json::to_string(data).expect("a view always serialises");
     Event::default().event(name).id(id).data(data)
+}
+
+/// The shape of an event that is one of these, each with its name, what it says, and the shape of its data. `OpenAPI` 3.1 has no
+/// word for streams of events; as later versions have it, and tools read this one, it is the shape of each of them.
+fn event_of<const N: usize>(kinds: [(&'static str, &'static str, RefOr<Schema>); N]) -> RefOr<Schema> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let event = |(name, says, data): (&'static str, &str, RefOr<Schema>)| {
+        let data = text().content_media_type("application/json").content_schema(Some(data));
+        let event = ObjectBuilder::new().property("event", text().enum_values(Some([name])));
+        let event = event.property("id", text()).property("data", data).description(Some(says));
+        event.required("event").required("id").required("data")
+    };
+    let all = kinds.into_iter().fold(OneOfBuilder::new(), |all, kind| all.item(event(kind)));
+    all.into()
+}
+
+/// Data that tells of jobs which are gone.
+#[derive(Serialize, ToSchema)]
+struct ForgottenBody {
+    /// They were deleted.
+    ids: Vec<JobId>,
 }
 
 /// The answer; where the stream cannot go on, it is cut.

@@ -14,17 +14,18 @@ use axum::response::Response;
 use axum::response::sse::Event;
 use futures_util::stream;
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::{LastEventId, event, last_event_id, respond};
+use super::{ForgottenBody, LastEventId, event, event_of, last_event_id, respond};
 use crate::http::Edge;
 use crate::http::openapi::EVENTS;
-use crate::http::views::{brief_view, ms, pool_view};
+use crate::http::views::{JobBody, PoolBody, brief_view, ms, pool_view};
 use crate::model::JobId;
 use crate::store::{ChangeWatch, Changed, StoreResult};
 use crate::supervisor::{EndedTasks, WorkerActivity};
@@ -43,6 +44,30 @@ const JOBS_AT_ONCE: usize = 25;
 /// An event has so many chunks at most, the newest.
 const MOST_CHUNKS: usize = 200;
 
+/// What a follower of the server is told.
+struct ServerEvent;
+
+impl PartialSchema for ServerEvent {
+    fn schema() -> RefOr<Schema> {
+        event_of([
+            ("pool", "The pool, as it is now.", Ref::from_schema_name(PoolBody::name()).into()),
+            ("jobs", "Jobs that were submitted or have changed.", JobsBody::schema()),
+            ("forgotten", "Jobs that were deleted.", ForgottenBody::schema()),
+            ("tasks", "Tasks whose outcomes have become durable.", TasksBody::schema()),
+            ("reset", "More has changed than is known: read the list of jobs again.", ResetBody::schema()),
+        ])
+    }
+}
+
+impl ToSchema for ServerEvent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        PoolBody::schemas(schemas);
+        JobsBody::schemas(schemas);
+        ForgottenBody::schemas(schemas);
+        TasksBody::schemas(schemas);
+    }
+}
+
 /// Follow the server.
 ///
 /// Server-sent events: `pool` (its data is a `Pool`), `jobs` (`{"items": [Job, …]}`, those that have changed, as in a list), `forgotten`
@@ -53,7 +78,7 @@ const MOST_CHUNKS: usize = 200;
     get, path = "", tag = EVENTS, operation_id = "followServer",
     params(LastEventId),
     responses(
-        (status = 200, description = "Events.", body = String, content_type = "text/event-stream",
+        (status = 200, description = "Events.", body = ServerEvent, content_type = "text/event-stream",
             example = "event: forgotten\nid: 3-17\ndata: {\"ids\":[\"0190b5f7-7c4d-7abc-8def-0123456789ab\"]}\n\n")
     )
 )]
@@ -204,7 +229,7 @@ impl Follower {
                 Changed::Jobs(ids) if ids.is_empty() => break,
                 Changed::Jobs(ids) => ids,
                 Changed::Unknown => {
-                    self.ready.push_back(event("reset", &self.id(), &json!({})));
+                    self.ready.push_back(event("reset", &self.id(), &ResetBody {}));
                     return Ok(());
                 }
             };
@@ -222,7 +247,7 @@ impl Follower {
             self.ready.push_back(event("jobs", &id, &JobsBody { items: items.into_values().collect() }));
         }
         if !gone.is_empty() {
-            self.ready.push_back(event("forgotten", &self.id(), &json!({"ids": gone})));
+            self.ready.push_back(event("forgotten", &self.id(), &ForgottenBody { ids: gone }));
         }
         Ok(())
     }
@@ -246,31 +271,43 @@ impl Follower {
 }
 
 /// Jobs as they stand in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct JobsBody {
+    #[schema(value_type = Vec<JobBody>)]
     items: Vec<Box<RawValue>>,
 }
 
 /// What has ended, and how many chunks were left out.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TasksBody<'a> {
     items: Vec<ChunkBody<'a>>,
+    /// How many older ones are not told.
     dropped: u64,
 }
 
 /// Tasks that a worker has ended together.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EndedTasks)]
 struct ChunkBody<'a> {
     worker: &'a str,
     pid: u32,
     job: JobId,
     function: &'a str,
+    /// The first of them.
     index: u64,
+    /// How many they are.
     count: u32,
+    /// When the first began, in milliseconds since 1970.
     started_ms: f64,
+    /// How long they took together, in milliseconds.
     duration_ms: f64,
+    /// How many of them have failed.
     failed: u32,
 }
+
+/// Nothing is known to tell.
+#[derive(Serialize, ToSchema)]
+struct ResetBody {}
 
 fn chunk_view(ended: &EndedTasks) -> ChunkBody<'_> {
     let EndedTasks { worker, pid, job, function, index, count, failed, started_at, duration, .. } = ended;

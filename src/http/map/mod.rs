@@ -12,20 +12,22 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use tokio::sync::{oneshot, watch};
-use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::{IntoParams, PartialSchema as _};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Required, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::bodies::{MediaType, media_type, unsupported};
+use super::error::ProblemBody;
 use super::inputs::{SegmentBuilder, Staging};
 use super::kinds::{
     BadJson, BadRequest, CallbackRefused, Problems, QueueFull, UnknownFunction, UnsupportedMediaType,
 };
-use super::openapi::{InputLines, MAP, query_of};
+use super::openapi::{InputLines, MAP, lines, query_of};
 use super::options::{check, pairs_options, query_pairs};
 use super::query::{Named, TraceHeader, trace_parent};
 use super::render::Fields;
-use super::results::{Cursor, FieldsParam, OrderParam, ResultLines, ResultParams};
+use super::results::{Cursor, FieldsParam, OrderParam, ResultParams, TaskResult};
 use super::submit::{SubmitBody, accept};
 use super::{Edge, Problem};
 use crate::model::{JobId, JobSpec};
@@ -49,6 +51,33 @@ impl IntoParams for MapParams {
     }
 }
 
+/// A line of a map's answer.
+struct MapLine;
+
+impl PartialSchema for MapLine {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name(TaskResult::name()))
+            .item(Ref::from_schema_name(ProblemBody::name()))
+            .description(Some(
+                "A result; or, as the last line of a body that is cut, what was wrong behind the head of the answer.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for MapLine {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((TaskResult::name().into_owned(), TaskResult::schema()));
+        TaskResult::schemas(schemas);
+    }
+}
+
+lines! {
+    /// What a map answers, line by line.
+    MapLines of MapLine
+}
+
 /// Map a function over a stream.
 ///
 /// Full duplex: inputs go up, one a line, and results come down while they do. A durable job is behind it, so a cut reader reads on at
@@ -58,8 +87,8 @@ impl IntoParams for MapParams {
     params(MapParams, TraceHeader),
     request_body(content((inline(InputLines) = "application/x-ndjson", example = json!("\"a\"\n\"b\"\n")))),
     responses(
-        (status = 200, description = "Results, in the order of the inputs unless asked otherwise.",
-            content((inline(ResultLines) = "application/x-ndjson")),
+        (status = 200, description = "Results, in the order of the inputs unless asked otherwise, or with `fields=output` bare outputs.",
+            content((inline(MapLines) = "application/x-ndjson")),
             headers(("Location" = String, description = "The job's path."), ("Gristmill-Job" = String, description = "Its id."))),
         Problems<(BadRequest, BadJson, UnknownFunction, UnsupportedMediaType, CallbackRefused, QueueFull)>
     )
