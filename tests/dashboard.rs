@@ -218,6 +218,144 @@ fn the_page_asks_for_the_token_and_keeps_it_to_itself() {
     browser.close_clean(&["401 (Unauthorized)"]);
 }
 
+/// The ways to whatever can be done: each control that is seen is reached, and none keeps the focus.
+const UNREACHED: &str = "const all = 'a[href], button, input, select, textarea, summary, [tabindex=\"0\"]';
+    const seen = [...document.querySelectorAll(all)].filter((node) => node.checkVisibility() && !node.disabled && node.type !== 'hidden');
+    return seen.filter((node) => !window.reached.has(node)).map((node) => node.outerHTML.slice(0, 120))";
+
+#[test]
+fn tab_leads_to_every_control() {
+    let server = Server::start();
+    let ended = server.submit(&json!({"function": "fail", "inputs": [{"mode": "exit"}], "max_attempts": 1}));
+    ended.wait();
+    let running = server.map("sleep", &json!([60, 60]));
+    running.wait_for_running(2);
+    let Some(mut browser) = Browser::open(&server) else { return };
+    let (running, ended) = (job_page(&running), job_page(&ended));
+    let pages =
+        [("/", "End worker-1"), (&*running, "Cancel"), (&*ended, "Retry failed"), ("/#/submit", "Submit")];
+    for (page, button) in pages {
+        browser.go("/docs");
+        browser.go(page);
+        browser.button(button);
+        browser.run("document.querySelectorAll('details').forEach((node) => node.open = true); window.reached = new Set()");
+        eventually("every control under Tab", || {
+            for _ in 0..30 {
+                browser.key(TAB);
+                browser.run("window.reached.add(document.activeElement)");
+            }
+            check(browser.run(UNREACHED), |left| *left == json!([]))
+        });
+    }
+    browser.close_clean(&[]);
+}
+
+#[test]
+fn all_is_done_with_the_keyboard_alone() {
+    let server = Server::start();
+    let Some(browser) = Browser::open(&server) else { return };
+    browser.shows("#link", "live");
+    browser.tab_to("Submit a job");
+    browser.key(ENTER);
+    browser.shows("#submit-title", "Submit a job");
+    browser.tab_to("Function");
+    browser.types("sleep");
+    browser.tab_to("Name");
+    browser.types("by keys");
+    browser.tab_to("Inputs");
+    browser.types("60");
+    browser.tab_to("Submit");
+    browser.key(ENTER);
+    browser.shows("#j-state", "running");
+    for (button, state) in [("Pause", "paused"), ("Resume", "running")] {
+        browser.tab_to(button);
+        browser.key(ENTER);
+        browser.shows("#j-state", state);
+    }
+    browser.tab_to("Pool and jobs");
+    browser.key(ENTER);
+    let pid = server.pool()["workers"][0]["pid"].clone();
+    browser.tab_to("End worker-1");
+    browser.key(ENTER);
+    browser.shows("#confirm-question", "worker-1");
+    browser.tab_to("End it");
+    browser.key(ENTER);
+    browser.shows("#said", "worker-1 is being ended");
+    eventually("another worker", || check(server.pool()["workers"][0]["pid"].clone(), |now| *now != pid));
+    browser.tab_to("Slots");
+    browser.run("document.activeElement.select()");
+    browser.types("3");
+    browser.key(ENTER);
+    browser.shows("#f-busy", "1 of 3");
+    browser.tab_to("by keys");
+    browser.key(ENTER);
+    browser.tab_to("Cancel");
+    browser.key(ENTER);
+    browser.shows("#confirm-question", "ancel");
+    browser.key(TAB);
+    browser.key(ENTER);
+    browser.shows("#j-state", "cancelled");
+    browser.close_clean(&[]);
+}
+
+/// Texts that are too faint on what is behind them, as WCAG 2.2 has it: 4.5 to 1, or 3 to 1 where they are large.
+const FAINT: &str = include_str!("dashboard/faint.js");
+
+#[test]
+fn texts_can_be_read_in_the_light_and_in_the_dark() {
+    let server = Server::start();
+    let running = server.map("sleep", &json!([60]));
+    running.wait_for_running(1);
+    let failed =
+        server.submit(&json!({"function": "fail", "inputs": [{"mode": "segfault"}], "max_attempts": 1}));
+    failed.wait();
+    let Some(mut browser) = Browser::open(&server) else { return };
+    let (running, failed) = (job_page(&running), job_page(&failed));
+    for scheme in ["light", "dark"] {
+        browser.prefers(scheme);
+        for (page, selector) in [
+            ("/", "#jobs tr"),
+            (&*running, "#j-workers tr"),
+            (&*failed, "#j-failures li, #j-failures p"),
+            ("/#/submit", "#s-form"),
+            ("/docs", ".operation"),
+        ] {
+            browser.go("about:blank");
+            browser.go(page);
+            browser.find(selector);
+            assert_eq!(browser.run(FAINT), json!([]), "{page} in the {scheme}");
+        }
+    }
+    browser.close_clean(&[]);
+}
+
+/// A thousand jobs of a thousand tasks, watched: what the page costs. Run it alone, with `--release` and `--nocapture`.
+#[test]
+#[ignore = "measures"]
+fn it_is_smooth_with_a_million_tasks_and_a_thousand_jobs() {
+    let server = Server::start();
+    let Some(browser) = Browser::open(&server) else { return };
+    browser.shows("#link", "live");
+    let measured = |when: &str| {
+        let figures = browser.measure(include_str!("dashboard/smooth.js"), 10);
+        println!("{when}: {figures}");
+        assert!(figures["frame_p95_ms"].as_f64() < Some(50.0), "{figures}");
+        assert!(figures["busy_share"].as_f64() < Some(0.25), "{figures}");
+        assert!(figures["nodes"].as_u64() < Some(3000), "{figures}");
+    };
+    measured("at rest");
+    let texts: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    let body = json!({"function": "sha256", "inputs": texts, "name": "rows"});
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..1000).for_each(|_| drop(server.submit(&body))));
+        browser.holds("jobs at work", "return document.querySelectorAll('#jobs tr').length > 10");
+        measured("a million tasks");
+    });
+    browser.holds("the end of the last", "return document.getElementById('f-jobs').innerText === '0'");
+    measured("a thousand jobs later");
+    browser.close_clean(&[]);
+}
+
 #[test]
 fn it_fits_a_phone_and_everything_has_a_name() {
     let server = Server::start();
@@ -237,6 +375,19 @@ fn it_fits_a_phone_and_everything_has_a_name() {
                 ["button", "link", "textbox", "combobox", "spinbutton", "image", "img", "progressbar"];
             let name = node["name"]["value"].as_str().unwrap_or_default();
             assert!(node["ignored"] == true || !needs_name.contains(&role) || !name.is_empty(), "{node:#}");
+        }
+    }
+    for width in [360, 320] {
+        browser.resize(width);
+        for (path, selector) in
+            [("/", "#jobs tr"), (&*page, "#j-results"), ("/#/submit", "#s-form"), ("/docs", ".operation")]
+        {
+            browser.go("about:blank");
+            browser.go(path);
+            browser.find(selector);
+            browser.run("document.querySelectorAll('details').forEach((node) => node.open = true)");
+            let fits = format!("return document.documentElement.scrollWidth <= {width}");
+            browser.holds(&format!("{path} no wider than {width}"), &fits);
         }
     }
     browser.close_clean(&[]);

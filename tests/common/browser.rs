@@ -39,6 +39,12 @@ const SEEN: &str =
 const BUTTON: &str = "return [...document.querySelectorAll('button')].find(
     (node) => node.checkVisibility() && (node.ariaLabel ?? node.textContent) === arguments[0])";
 
+/// What has the focus: what it is called, and whether it is seen that it has.
+const FOCUSED: &str = "const node = document.activeElement, style = getComputedStyle(node);
+    const label = node.labels?.[0]?.innerText?.split('\\n')[0] ?? node.innerText ?? '';
+    return {name: (node.ariaLabel ?? label).trim(), tag: node.tagName,
+        is_seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1}";
+
 /// A browser with a page of a server.
 pub(crate) struct Browser<'s> {
     server: &'s Server,
@@ -123,14 +129,24 @@ impl<'s> Browser<'s> {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 
+    /// To a path of the server, or to an address within the browser.
     pub(crate) fn go(&mut self, path: &str) {
-        let url = format!("{}{path}", self.server.client().address);
+        let url = if path.starts_with('/') {
+            format!("{}{path}", self.server.client().address)
+        } else {
+            path.to_owned()
+        };
         self.call("POST", "/url", &json!({"url": url}));
     }
 
     /// The value of a script that returns one.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// The value that a script calls its last argument with, after so many seconds, which are its first.
+    pub(crate) fn measure(&self, script: &str, seconds: u32) -> Value {
+        self.call("POST", "/execute/async", &json!({"script": script, "args": [seconds]}))
     }
 
     pub(crate) fn screenshot(&self) -> String {
@@ -189,11 +205,49 @@ impl<'s> Browser<'s> {
         self.call("POST", &format!("/element/{id}/value"), &json!({"text": text}));
     }
 
+    /// Makes the window this wide.
+    pub(crate) fn resize(&self, width: u32) {
+        let size = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.cdp("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// What the user's system is set to: `light` or `dark`.
+    pub(crate) fn prefers(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.cdp("Emulation.setEmulatedMedia", &json!({"features": features}));
+    }
+
     /// Presses and releases a key, wherever the focus is.
     pub(crate) fn key(&self, key: &str) {
-        let keys = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
+        self.keys([key]);
+    }
+
+    /// Types a text, wherever the focus is.
+    pub(crate) fn types(&self, text: &str) {
+        self.keys(text.chars().map(String::from));
+    }
+
+    fn keys(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) {
+        let strokes = keys
+            .into_iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|way| json!({"type": way, "value": key.as_ref()})));
+        let keys: Value = strokes.collect();
         let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": keys}]});
         self.call("POST", "/actions", &actions);
+    }
+
+    /// Presses Tab until the control of this name has the focus; it must be seen that it has.
+    #[track_caller]
+    pub(crate) fn tab_to(&self, name: &str) {
+        for _ in 0..200 {
+            self.key(TAB);
+            let focused = self.run(FOCUSED);
+            if focused["name"] == name {
+                assert_eq!(focused["is_seen"], true, "the focus on {focused}");
+                return;
+            }
+        }
+        panic!("Tab never comes to {name:?} on: {}", self.seen());
     }
 
     /// The text of the first element of this selector that is seen.
@@ -230,7 +284,8 @@ impl<'s> Browser<'s> {
         assert!(urls.iter().any(|url| url.starts_with(&own)), "the log has the requests: {urls:#?}");
         for url in urls {
             // The browser's own pages are within it.
-            let is_inside = ["data:", "blob:", "chrome:"].iter().any(|scheme| url.starts_with(scheme));
+            let is_inside =
+                ["data:", "blob:", "chrome:", "about:"].iter().any(|scheme| url.starts_with(scheme));
             assert!(is_inside || url.starts_with(&format!("{own}/")), "a request to {url}");
         }
     }
