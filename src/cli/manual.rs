@@ -17,7 +17,7 @@ use super::streams::print;
 pub(super) struct ManArguments {
     /// The page of this command, such as `submit` or `pool resize`
     command: Vec<String>,
-    /// Write the pages of all commands into this directory, as gristmill.1, gristmill-submit.1 …
+    /// Write the pages of all commands into this directory, which is made if need be, as gristmill.1, gristmill-submit.1 …
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     dir: Option<PathBuf>,
 }
@@ -33,6 +33,7 @@ pub(super) fn man(arguments: &ManArguments, mut cli: Command) -> Result<ExitCode
     cli = cli.disable_help_subcommand(true);
     cli.build();
     if let Some(dir) = &arguments.dir {
+        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         write_all(&cli, dir)?;
         return Ok(ExitCode::SUCCESS);
     }
