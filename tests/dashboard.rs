@@ -337,7 +337,7 @@ fn it_is_smooth_with_a_million_tasks_and_a_thousand_jobs() {
     let Some(browser) = Browser::open(&server) else { return };
     browser.shows("#link", "live");
     let measured = |when: &str| {
-        let figures = browser.measure(include_str!("dashboard/smooth.js"), 10);
+        let figures = browser.run_async(include_str!("dashboard/smooth.js"), 10);
         println!("{when}: {figures}");
         assert!(figures["frame_p95_ms"].as_f64() < Some(50.0), "{figures}");
         assert!(figures["busy_share"].as_f64() < Some(0.25), "{figures}");

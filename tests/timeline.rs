@@ -8,6 +8,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::Server;
+use common::browser::Browser;
 use common::job::Job;
 use common::procs::{signal, wait_for_sleep};
 use rustix::process::Signal;
@@ -196,5 +197,41 @@ fn tasks_that_ran_again_are_told_for_each_time_and_what_never_ran_is_not() {
     server.get("/v1/jobs/1/timeline").problem(404, "unknown-job");
     for odd in ["limit=0", "limit=1000001", "limit=x", "limits=1"] {
         server.get(&format!("{}/timeline?{odd}", job.path())).problem(400, "bad-request");
+    }
+}
+
+/// What Chromium's own reader of traces, that of its developer tools, makes of one: how many runs each lane has, how deep they
+/// lie over each other, and what the node is called.
+const READER: &str = "const [text, done] = arguments;
+    (async () => {
+        const { TraceModel } = await import('devtools://devtools/bundled/models/trace/trace.js');
+        const model = TraceModel.Model.createWithAllHandlers();
+        await model.parse(JSON.parse(text).traceEvents, { metadata: {}, isCPUProfile: false, isFreshRecording: false });
+        const { Meta, Renderer } = model.parsedTrace(0).data;
+        const threads = [...Renderer.processes.values()].flatMap((process) => [...process.threads.values()]);
+        return {
+            nodes: [...Meta.processNames.values()].map((event) => event.args.name),
+            lanes: Object.fromEntries(threads.map(({ name, entries }) => [name, entries.length])),
+            depth: Math.max(...threads.map(({ tree }) => tree.maxDepth)),
+        };
+    })().then(done, (error) => done(String(error)))";
+
+#[test]
+#[ignore = "the reader is an inner part of whichever Chromium is installed"]
+fn chromium_reads_it_as_a_trace() {
+    let server = Server::with(&["--processes=2", "--node=mill-1"]);
+    let short = server.map("sleep", &json!([0.05, 0.1, 0.02, 0.05, 0.1]));
+    short.succeeds();
+    let long = server.map("echo", &json!((0..100_000).collect::<Vec<u32>>()));
+    long.succeeds();
+    let Some(mut browser) = Browser::open(&server) else { return };
+    browser.go("devtools://devtools/bundled/devtools_app.html");
+    for (job, query) in [(&short, ""), (&long, ""), (&long, "?limit=1000000")] {
+        let ours = Trace::of(&server, job, query);
+        let mut lanes = BTreeMap::<&str, usize>::new();
+        ours.slices.iter().for_each(|slice| *lanes.entry(&ours.lanes[&lane_of(slice)]).or_default() += 1);
+        let text = server.get(&format!("{}/timeline{query}", job.path())).text;
+        let expected = json!({"nodes": ours.nodes, "lanes": lanes, "depth": 1});
+        assert_eq!(browser.run_async(READER, text), expected);
     }
 }

@@ -144,9 +144,9 @@ impl<'s> Browser<'s> {
         self.call("POST", "/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// The value that a script calls its last argument with, after so many seconds, which are its first.
-    pub(crate) fn measure(&self, script: &str, seconds: u32) -> Value {
-        self.call("POST", "/execute/async", &json!({"script": script, "args": [seconds]}))
+    /// The value that a script calls its last argument with; the first is this one.
+    pub(crate) fn run_async(&self, script: &str, argument: impl Into<Value>) -> Value {
+        self.call("POST", "/execute/async", &json!({"script": script, "args": [argument.into()]}))
     }
 
     pub(crate) fn screenshot(&self) -> String {
