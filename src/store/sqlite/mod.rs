@@ -3,11 +3,13 @@
 //! Deliberately absent: retries of a failed commit. Its fate is unknown, so the store stops and says so.
 
 mod callbacks;
+mod commits;
 mod control;
 #[cfg(test)]
 mod costs;
 mod counts;
 mod files;
+mod handle;
 mod lease;
 mod payloads;
 mod queue;
@@ -36,9 +38,10 @@ use super::{
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
+use handle::{Urgency, WriterHandle};
 use payloads::{PayloadDir, Payloads};
 use space::Space;
-use writer::{Urgency, Writer, WriterHandle, unless_full};
+use writer::{Writer, unless_full};
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -137,7 +140,7 @@ impl SqliteStore {
         counts.publish(&conn, false, None).map_err(sqlite_error)?;
         let (payload_dir, space) = (payloads.dir.clone(), Space::new(dir));
         let shared = (watches.clone(), counts.clone());
-        let writer = Writer::new((conn, payloads), epoch, node.to_owned(), shared, space).start();
+        let writer = commits::start(Writer::new((conn, payloads), epoch, node.to_owned(), shared, space));
         let (readers, dir) = (Arc::new(Readers::new(readers)), dir.to_owned());
         Ok(Self { epoch, writer, readers, payload_dir, watches, counts, dir })
     }
