@@ -3,10 +3,12 @@
 //! Linear code around one `poll`: it never blocks on one pipe while another is full. Decisions of the pool come in as
 //! [`Order`]s; what happened goes out as [`Event`]s. Deliberately absent: the store, and which task runs where.
 
+mod chunk;
 mod ending;
 mod launch;
 mod life;
 mod logs;
+mod measure;
 mod process;
 mod watch;
 mod work;

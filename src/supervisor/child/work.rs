@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::chunk::{Answers, Progress};
 use super::ending::{Cause, Ending};
 use super::logs::TaskRun;
-use super::{Assignment, Failures, Launch, Settlement};
-use crate::model::{Outcomes, Span, TaskError, Timestamp, Verdict};
-use crate::pool::blame::{Blame, backoff, judge, retries};
-use crate::protocol::{Done, Failed, Request, Run, Usage, json};
+use super::measure::{Budget, Clock};
+use super::{Assignment, Launch, Settlement};
+use crate::model::{TaskError, Verdict};
+use crate::pool::blame::{Blame, judge, retries};
+use crate::protocol::{Done, Failed, Request, Usage};
 use crate::schema::Schema;
 use crate::store::{Chunk, Completion, Release, Requeue};
 use crate::sys;
 
 /// A worker that has not answered for so long, with tasks of its chunk unstarted, is asked to return them.
 const SLOW: Duration = Duration::from_millis(30);
-/// No worker is at so many tasks, or on so many CPUs, at once, whatever it says.
-const MOST_AT_ONCE: u64 = 1024;
 /// No machine has so much memory, in bytes.
 const MOST_MEMORY: u64 = 1 << 56;
 /// Memory is looked up at most so often.
@@ -47,117 +47,6 @@ pub(super) struct Work {
     rss: (u64, Option<Instant>),
     /// What it says that the tasks since the last completion used.
     used: Usage,
-}
-
-/// What a worker has said that it used of something, which is no more than it can have used since its start. So no sum
-/// of what workers say is absurd.
-#[derive(Debug, Default)]
-struct Budget {
-    spent: u64,
-}
-
-impl Budget {
-    fn grant(&mut self, said: u64, lived: Duration) -> u64 {
-        let most = (lived.as_nanos() as u64).saturating_mul(MOST_AT_ONCE).saturating_sub(self.spent);
-        let granted = said.min(most);
-        self.spent += granted;
-        granted
-    }
-}
-
-/// Tells what time it was at an instant. It is set only between two times of work, so what it tells of one is in order.
-#[derive(Debug)]
-struct Clock {
-    now: fn() -> Timestamp,
-    set: (Instant, Timestamp),
-}
-
-impl Clock {
-    fn new(now: fn() -> Timestamp) -> Self {
-        Self { now, set: (Instant::now(), now()) }
-    }
-
-    fn at(&self, instant: Instant) -> Timestamp {
-        let (set, time) = self.set;
-        Timestamp(time.0 + instant.saturating_duration_since(set).as_micros() as i64)
-    }
-
-    /// The time of so many nanoseconds of work that lay between two instants and ended with the later one.
-    fn span(&self, after: Instant, end: Instant, busy_ns: u64) -> Span {
-        let begun = end.checked_sub(Duration::from_nanos(busy_ns)).map_or(after, |begun| begun.max(after));
-        Span { start: self.at(begun), end: self.at(end) }
-    }
-}
-
-/// A chunk and how far it is.
-#[derive(Debug)]
-struct Progress {
-    assignment: Assignment,
-    /// The index of the first task without an answer.
-    next: u64,
-    /// Where its message begins in all that is written to the worker; `None` while it waits here.
-    from: Option<u64>,
-    /// Whether its tail has been asked for.
-    asked_back: bool,
-}
-
-impl Progress {
-    fn send(&mut self, from: u64, outgoing: &mut Vec<u8>) {
-        let Assignment { chunk, trace, .. } = &self.assignment;
-        Run::encode(outgoing, chunk.job, (chunk.first, chunk.attempt), *trace, &chunk.inputs);
-        self.from = Some(from);
-    }
-
-    fn first(&self) -> u64 {
-        self.assignment.chunk.first
-    }
-
-    /// The index behind its last task.
-    fn end(&self) -> u64 {
-        self.first() + u64::from(self.assignment.chunk.count)
-    }
-
-    fn left(&self) -> u32 {
-        (self.end() - self.next) as u32
-    }
-
-    fn release(&self, first: u64, count: u32, how: Requeue) -> Release {
-        let Chunk { lease, job, .. } = self.assignment.chunk;
-        let delay = match how {
-            Requeue::Charged => self.backoff(first),
-            Requeue::AsBefore | Requeue::Alone => Duration::ZERO,
-        };
-        Release { lease, job, first, count, how, delay }
-    }
-
-    /// How long a task waits for its next attempt.
-    fn backoff(&self, index: u64) -> Duration {
-        let Assignment { chunk, retry_backoff, .. } = &self.assignment;
-        let seed = chunk.job.0.as_u64_pair().1.wrapping_add(index);
-        backoff(*retry_backoff, chunk.attempt, seed)
-    }
-}
-
-/// Outcomes of the first chunk that have not been passed on.
-#[derive(Debug, Default)]
-struct Answers {
-    /// When the worker was free for the first of them.
-    after: Option<Instant>,
-    outcomes: Outcomes,
-    lines: Vec<u8>,
-    busy_ns: u64,
-    failures: Failures,
-}
-
-impl Answers {
-    fn push(&mut self, ns: u64, failed: Option<Verdict>, line: &[u8]) {
-        self.outcomes.push(ns, failed.is_some());
-        if let Some(verdict) = failed {
-            *self.failures.entry(verdict).or_default() += 1;
-        }
-        self.busy_ns += ns;
-        json::push_line(&mut self.lines, line);
-    }
 }
 
 impl Work {
@@ -477,20 +366,5 @@ impl Work {
             more_follow: false,
         };
         Settlement::Complete(Box::new(completion), answers.failures)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_worker_says_that_it_used_is_bounded_by_its_life() {
-        let mut budget = Budget::default();
-        let second = Duration::from_secs(1);
-        assert_eq!(budget.grant(7, second), 7);
-        let most = 1_000_000_000 * MOST_AT_ONCE;
-        assert_eq!((budget.grant(u64::MAX, second), budget.grant(1, second)), (most - 7, 0));
-        assert_eq!(budget.grant(u64::MAX, 3 * second), 2 * most);
     }
 }
