@@ -1,5 +1,8 @@
 //! A worker's life: the loop that waits on its pipes, its guard, orders and deadlines, from start to end.
 
+mod answers;
+mod due;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,22 +12,20 @@ use std::time::{Duration, Instant};
 use super::ending::{Cause, Ending};
 use super::logs::{Logs, Pieces};
 use super::process::Process;
-use super::watch::{Seen, Watch};
+use super::watch::Watch;
 use super::work::Work;
 use super::{Departure, Event, Launch, Order, Tell};
 use crate::model::Timestamp;
 use crate::model::limits::{MAX_MESSAGE_BYTES, STDERR_TAIL_BYTES};
-use crate::protocol::frames::{Log, Progress as TaskProgress};
-use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR, Tail};
+use crate::protocol::frames::Progress as TaskProgress;
+use crate::protocol::{LineSplitter, Tail};
 use crate::sys;
-use crate::sys::guard::{KILL, Report, TERMINATE};
+use crate::sys::guard::{Report, TERMINATE};
 use crate::telemetry::metrics::WorkerEnd;
 
 const READ_BYTES: usize = 1 << 18;
 /// How long the pipes of a worker that has ended are read for what it wrote last.
 const DRAIN_FOR: Duration = Duration::from_secs(1);
-/// How long a guard has to kill; one that is stopped never does.
-const GUARD_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -158,96 +159,8 @@ impl<'a> Child<'a> {
         self.keep_time(now)
     }
 
-    /// Has what its tasks print passed on soon.
-    fn print(&mut self, stream: &str, text: &str, dropped: u64) {
-        if let Some(by) = self.work.at_work() {
-            self.logs.push(by, stream, text, dropped, (Instant::now(), (self.now)()));
-        }
-    }
-
-    fn pass_on_logs(&mut self) {
-        for (job, entries) in self.logs.take(&self.work.worker, self.work.pid) {
-            self.tell.say(Event::Printed { job, entries });
-        }
-        if let Some(progress) = self.progress.take() {
-            self.tell.say(Event::Progress(progress));
-        }
-    }
-
     fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Ending { .. } | Phase::Ended { .. })
-    }
-
-    /// A worker that has closed its stdin or its stdout and lives on is of no more use.
-    fn mind_silence(&mut self, now: Instant) {
-        if self.is_ending() || self.process.has_stdout() && !self.process.is_deaf() {
-            return;
-        }
-        let since = *self.cut_off_since.get_or_insert(now);
-        if now < since + DRAIN_FOR {
-            return;
-        }
-        self.terminate(if !self.process.has_stdout() {
-            Cause::BadOutput("it closed its stdout and went on, and could answer no more".into())
-        } else if self.process.has_undelivered() {
-            Cause::BrokenBefore("it had closed its stdin and went on, and could take no work".into())
-        } else {
-            Cause::BadOutput("it closed its stdin and went on, and could take no more work".into())
-        });
-    }
-
-    /// Keeps an eye on what it uses.
-    fn look_after(&mut self, now: Instant) {
-        if self.phase != Phase::Up || self.watch.next_look(!self.work.is_empty()).is_none_or(|at| at > now) {
-            return;
-        }
-        match self.watch.look(self.work.at_work_since(), now) {
-            Seen::Fine => {}
-            Seen::Worn => self.tell.say(Event::Worn),
-            Seen::Over(cause @ Cause::Oom { .. }) => self.end(cause, Duration::ZERO),
-            Seen::Over(cause) => self.terminate(cause),
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let look = self.watch.next_look(!self.work.is_empty()).filter(|_| self.phase == Phase::Up);
-        let silent = self.cut_off_since.filter(|_| !self.is_ending()).map(|since| since + DRAIN_FOR);
-        let phase = self.phase_deadline();
-        [look, silent, phase, self.logs.due()].into_iter().flatten().min()
-    }
-
-    fn phase_deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Starting { until } => Some(until),
-            Phase::Up | Phase::Finishing => self.work.deadline().into_iter().chain(self.work.slow_at()).min(),
-            Phase::Ending { kill_at, .. } => Some(kill_at),
-            Phase::Ended { leave_at } => Some(leave_at),
-        }
-    }
-
-    fn keep_time(&mut self, now: Instant) -> io::Result<()> {
-        if self.phase_deadline().is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        match &mut self.phase {
-            Phase::Starting { .. } => self.terminate(Cause::NotReady),
-            Phase::Up | Phase::Finishing if self.work.deadline().is_some_and(|at| at <= now) => {
-                self.terminate(Cause::Timeout(self.work.timeout()));
-            }
-            Phase::Up | Phase::Finishing => {
-                if !self.give_back() {
-                    self.work.take_back(&mut self.process.outgoing);
-                    self.process.write()?;
-                }
-            }
-            Phase::Ending { told: true, .. } => self.process.kill_guard(),
-            Phase::Ending { kill_at, told } => {
-                (*kill_at, *told) = (now + GUARD_GRACE, true);
-                self.process.order(KILL)?;
-            }
-            Phase::Ended { .. } => self.process.leave(),
-        }
-        Ok(())
     }
 
     fn take_orders(&mut self) {
@@ -309,104 +222,6 @@ impl<'a> Child<'a> {
                 self.cause = Some(Cause::Asked);
                 self.phase = Phase::Ending { kill_at: Instant::now() + self.grace, told: false };
             }
-        }
-    }
-
-    fn take_answers(&mut self, bytes: &[u8]) {
-        let mut answers = std::mem::replace(&mut self.answers, LineSplitter::new(MAX_MESSAGE_BYTES));
-        let outcome = answers.feed(bytes, |line| self.take_line(line));
-        self.answers = answers;
-        // Whoever sees the end of a job finds what its tasks printed.
-        if self.work.is_empty() {
-            self.pass_on_logs();
-        }
-        self.settle();
-        if let Err(cause) = outcome {
-            self.end(cause, Duration::ZERO);
-            self.process.close_stdout();
-        }
-    }
-
-    /// A line of stdout: what stands before a record separator is a stray print, what follows is a message.
-    fn take_line(&mut self, line: &[u8]) -> Result<(), Cause> {
-        let Some(at) = memchr::memchr(RECORD_SEPARATOR, line) else {
-            self.stray_print(line);
-            return Ok(());
-        };
-        if at > 0 {
-            self.stray_print(&line[..at]);
-        }
-        if self.cause.as_ref().is_some_and(Cause::ends_answers) {
-            return Ok(());
-        }
-        match Answer::decode(&line[at + 1..]).map_err(|error| Cause::BadOutput(error.to_string()))? {
-            Answer::Ready { protocol: PROTOCOL_VERSION, take_back } => {
-                self.work.returns = take_back;
-                self.become_ready();
-                Ok(())
-            }
-            Answer::Ready { protocol, .. } => Err(Cause::BadOutput(format!(
-                "it speaks version {protocol} of the frames protocol; this server speaks {PROTOCOL_VERSION}"
-            ))),
-            // What was printed before belongs to tasks that are answered.
-            Answer::Done(done) => {
-                self.last_words.take();
-                self.logs.task_ended(Instant::now());
-                self.work.done(&done)
-            }
-            Answer::Failed(failed) => {
-                self.last_words.take();
-                self.logs.task_ended(Instant::now());
-                self.work.failed(&failed)
-            }
-            Answer::Returned { index } => {
-                self.settle();
-                if let Some(release) = self.work.returned(index).map_err(Cause::BadOutput)? {
-                    self.tell.say(Event::Returned { release });
-                }
-                Ok(())
-            }
-            Answer::Log(log) => {
-                self.last_words.push(log.text.as_bytes());
-                self.take_log(&log);
-                Ok(())
-            }
-            Answer::Progress(progress) => {
-                self.progress = Some(progress);
-                self.logs.wake(Instant::now());
-                Ok(())
-            }
-        }
-    }
-
-    fn stray_print(&mut self, line: &[u8]) {
-        self.last_words.push(line);
-        self.last_words.push(b"\n");
-        let (text, dropped) = self.stray.feed(&[line, b"\n"].concat());
-        self.print("stdout", &text, dropped);
-    }
-
-    fn take_log(&mut self, log: &Log<'_>) {
-        let by = log.index.map_or_else(|| self.work.at_work(), |index| self.work.attempt_at(index));
-        if let Some(by) = by {
-            let text =
-                if log.text.ends_with('\n') { log.text.to_string() } else { format!("{}\n", log.text) };
-            self.logs.push(by, &log.stream, &text, log.dropped_bytes, (Instant::now(), (self.now)()));
-        }
-    }
-
-    fn become_ready(&mut self) {
-        if let Phase::Starting { .. } = self.phase {
-            self.phase = Phase::Up;
-            self.was_ready = true;
-            self.tell.say(Event::Ready);
-        }
-    }
-
-    /// Passes on what the answers so far come to.
-    fn settle(&mut self) {
-        for (settlement, count, elapsed) in self.work.settlements() {
-            self.tell.say(Event::Answered { settlement, count, elapsed });
         }
     }
 
