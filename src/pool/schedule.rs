@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::jobs::{Entry, Unlisted};
+use super::entry::Entry;
+use super::jobs::Unlisted;
 use super::workers::{WorkerId, WorkerState};
 use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
 use crate::model::JobId;

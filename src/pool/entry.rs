@@ -1,0 +1,134 @@
+//! What a pool knows of one job, and what its function wants.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::Lease;
+use super::chunking::{CHUNK_TIME, TaskTime};
+use crate::model::{JobId, Lock};
+
+/// Jobs of one priority take turns of so much worker time, so that workers do not change function all the time.
+pub(super) const TURN: Duration = Duration::from_millis(100);
+
+/// What a pool must know of a job.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JobBrief {
+    /// Its identifier.
+    pub id: JobId,
+    /// Its function.
+    pub function: String,
+    /// Jobs of a higher priority go first.
+    pub priority: i32,
+    /// At most so many of its tasks run at once.
+    pub processes: Option<u32>,
+    /// Chunks of just so many tasks; `None`: by the measured task time.
+    pub chunk_size: Option<u32>,
+    /// Only so many tasks of all jobs that name this lock run at once.
+    pub lock: Option<Lock>,
+    /// What its function wants.
+    pub rules: Rules,
+    /// How many of its tasks are neither leased nor done.
+    pub unclaimed: u64,
+}
+
+/// How a function wants its tasks and workers to be dealt with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// At most so many workers of it.
+    pub workers: Option<u32>,
+    /// A worker of it ends when it has run so many tasks.
+    pub max_tasks_per_worker: Option<u32>,
+    /// A chunk is to take about this long.
+    pub chunk_time: Duration,
+    /// So many failed starts in a row, and its jobs fail.
+    pub max_failed_starts: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { workers: None, max_tasks_per_worker: None, chunk_time: CHUNK_TIME, max_failed_starts: 5 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) brief: JobBrief,
+    /// Leases that no worker has yet.
+    pub(super) held: VecDeque<Lease>,
+    /// How many workers are at work on it.
+    pub(super) busy: u32,
+    /// Whether a claim is under way.
+    pub(super) claiming: bool,
+    /// Tasks that went back to the queue meanwhile: the claim's answer may not know of them.
+    pub(super) requeued: u64,
+    pub(super) time: TaskTime,
+    /// Whether no more of it is to run.
+    pub(super) stopped: Option<Stopped>,
+    /// Writes about it that the store has not answered. Until it has, the job is not forgotten: were it to begin once
+    /// more meanwhile, an old answer would pass for a new one.
+    pub(super) unsettled: usize,
+    /// Whether it has ended, or is gone.
+    pub(super) ended: bool,
+    /// Whether it may have begun once more, so that what stopped or ended it may be old news.
+    pub(super) doubtful: bool,
+    /// Worker time used, in nanoseconds; the jobs with the fewest turns go first.
+    pub(super) used_ns: u64,
+}
+
+/// Why no more of a job is to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stopped {
+    /// It is being cancelled.
+    Cancelled,
+    /// Until it is resumed.
+    Paused,
+    /// The workers of its function do not start: what is not done of it fails.
+    Failing,
+}
+
+impl Entry {
+    pub(super) fn new(brief: JobBrief, used_ns: u64) -> Self {
+        Self {
+            time: TaskTime::new(brief.rules.chunk_time),
+            brief,
+            held: VecDeque::new(),
+            busy: 0,
+            claiming: false,
+            requeued: 0,
+            stopped: None,
+            unsettled: 0,
+            ended: false,
+            doubtful: false,
+            used_ns,
+        }
+    }
+
+    /// Whether no more of it is to run.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.stopped.is_some()
+    }
+
+    /// Whether the store has answered all about it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.held.is_empty() && self.unsettled == 0 && !self.claiming
+    }
+
+    fn turns(&self) -> u64 {
+        self.used_ns / TURN.as_nanos() as u64
+    }
+
+    pub(super) fn key(&self) -> Turn {
+        (Reverse(self.brief.priority), self.turns(), self.brief.id)
+    }
+
+    /// How many workers could be at work on it now.
+    pub(super) fn demand(&self) -> u32 {
+        let waiting = self.held.len() as u64 + self.brief.unclaimed;
+        let most = self.brief.processes.unwrap_or(u32::MAX);
+        (u64::from(self.busy) + waiting).min(u64::from(most)) as u32
+    }
+}
+
+/// Where a job stands among those whose turn it is: by priority, turns had, and id.
+pub(super) type Turn = (Reverse<i32>, u64, JobId);
