@@ -1,16 +1,15 @@
-//! A node's start, cancels, and the removal of what is no longer wanted.
+//! Cancels, pauses, and the removal of what is no longer wanted.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 
-use super::payloads::{self, Kept, Kind, Payloads};
+use super::payloads::Payloads;
 use super::rows::Progress;
 use super::writer::Writer;
 use super::{callbacks, read, rows};
-use crate::model::segment::{ResultBody, Used};
-use crate::model::{Epoch, Job, JobId, JobState, ResultSegment, Timestamp};
-use crate::store::{Deleted, KEY_LIFETIME, LogEntry, MAX_LOG_BYTES, Receipt, Retention, Retried};
+use crate::model::{Job, JobId, JobState, Timestamp};
+use crate::store::{Deleted, KEY_LIFETIME, Receipt, Retention};
 
 /// Rows of deleted jobs that one transaction removes at most, so that other writes do not wait long.
 const GARBAGE_ROWS: usize = 64;
@@ -18,60 +17,6 @@ const GARBAGE_ROWS: usize = 64;
 const SWEEP_JOBS: i64 = 1000;
 /// Keys without a job that one sweep forgets at most.
 const SWEEP_KEYS: i64 = 5000;
-
-/// Begins the next epoch: staged inputs of an earlier start are dropped, and its leases go back to the queue, free
-/// of charge.
-pub(super) fn begin_epoch(conn: &mut Connection, now: Timestamp) -> Result<Epoch> {
-    let transaction = conn.transaction()?;
-    transaction.execute_batch(
-        "UPDATE node SET epoch = epoch + 1;
-         UPDATE jobs SET state = 'deleted' WHERE state = 'staging';
-         INSERT INTO retries (job, first, count, attempt, alone)
-             SELECT job, first, count, attempt, attempt > 1 FROM leases;
-         DELETE FROM leases;",
-    )?;
-    let epoch = transaction.query_row("SELECT epoch FROM node", [], |row| rows::u64(row, 0))?;
-    transaction.commit()?;
-    finish_cancels(conn, now)?;
-    close_streams(conn, now)?;
-    Ok(Epoch(epoch))
-}
-
-/// Jobs whose cancel a crash interrupted end now, as nothing of them runs any more.
-fn finish_cancels(conn: &Connection, now: Timestamp) -> Result<()> {
-    let transaction = conn.unchecked_transaction()?;
-    let sql = "SELECT id FROM jobs WHERE state = 'cancelling'";
-    let mut select = transaction.prepare(sql)?;
-    let jobs: Vec<JobId> = select.query_map([], |row| rows::job_id(row, 0))?.collect::<Result<_>>()?;
-    drop(select);
-    for job in jobs {
-        let mut progress =
-            transaction.prepare_cached(Progress::SELECT)?.query_row([job.as_bytes()], Progress::read)?;
-        cancel_unleased(&transaction, job, &mut progress)?;
-        progress.state = progress.tally.final_state(progress.on_error);
-        rows::save(&transaction, job, &progress, Some(now))?;
-    }
-    transaction.commit()
-}
-
-/// Jobs whose inputs came over a connection get no more, as it is gone.
-fn close_streams(conn: &Connection, now: Timestamp) -> Result<()> {
-    let transaction = conn.unchecked_transaction()?;
-    let sql = "UPDATE jobs SET is_open = 0 WHERE is_open = 2 RETURNING id, state";
-    let mut update = transaction.prepare(sql)?;
-    let closed = update.query_map([], |row| Ok((rows::job_id(row, 0)?, rows::state(row, 1)?)))?;
-    let closed: Vec<(JobId, JobState)> = closed.collect::<Result<_>>()?;
-    drop(update);
-    for (job, _) in closed.into_iter().filter(|(_, state)| !state.is_final()) {
-        let mut progress =
-            transaction.prepare_cached(Progress::SELECT)?.query_row([job.as_bytes()], Progress::read)?;
-        if progress.is_complete() {
-            progress.state = progress.tally.final_state(progress.on_error);
-            rows::save(&transaction, job, &progress, Some(now))?;
-        }
-    }
-    transaction.commit()
-}
 
 impl Writer {
     pub(super) fn cancel(&mut self, id: JobId, now: Timestamp) -> Result<Option<Job>> {
@@ -190,123 +135,6 @@ impl Writer {
         self.save(id, progress, now)
     }
 
-    pub(super) fn retry_failed(&mut self, id: JobId) -> Result<Retried> {
-        let Some(progress) = self.progress(id)? else { return Ok(Retried::Unknown) };
-        if !progress.state.is_final() {
-            return Ok(Retried::NotEnded(progress.state));
-        }
-        let mut count = 0;
-        for seq in self.failed_seqs(id)? {
-            count += self.requeue_failures(id, seq)?;
-        }
-        self.queued_at_most = None;
-        let sql = "UPDATE jobs SET state = 'running', failed = failed - ?2, finished_at = NULL WHERE id = ?1";
-        if count > 0 {
-            callbacks::job_goes_on(&self.conn, id)?;
-            self.conn.prepare_cached(sql)?.execute(params![id.as_bytes(), count as i64])?;
-        }
-        self.changed.insert(id);
-        let job = read::job(&self.conn, id)?;
-        Ok(job.map_or(Retried::Unknown, |job| Retried::Yes(Box::new(job), count as u64)))
-    }
-
-    /// The segments with failures, by their first seqs.
-    fn failed_seqs(&self, id: JobId) -> Result<Vec<i64>> {
-        let sql = "SELECT first_seq FROM results WHERE job = ?1 AND failed > 0 AND superseded = 0";
-        self.conn.prepare_cached(sql)?.query_map([id.as_bytes()], |row| row.get(0))?.collect()
-    }
-
-    /// Splits a segment so that its failures stand alone, which are then superseded, and queues their tasks; gives how
-    /// many.
-    fn requeue_failures(&mut self, id: JobId, seq: i64) -> Result<usize> {
-        let delete =
-            format!("DELETE FROM results WHERE job = ?1 AND first_seq = ?2 RETURNING {}", read::SEGMENT);
-        let values = params![id.as_bytes(), seq];
-        let segment = self.conn.prepare_cached(&delete)?.query_row(values, read::read_segment)?;
-        let segment = segment.filled(&self.payloads.dir).map_err(payloads::failed)?;
-        let retry = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, ?4, ?5)";
-        let runs = runs_of(&segment.failures());
-        let mut next = 0;
-        for (first, count) in runs.iter().copied() {
-            self.insert_segment(id, &segment.part(next, first - next), false)?;
-            self.insert_segment(id, &segment.part(first, count), true)?;
-            let (index, attempt) = ((segment.first_index + first) as i64, segment.attempt + 1);
-            let values = params![id.as_bytes(), index, count as i64, attempt, attempt > 1];
-            self.conn.prepare_cached(retry)?.execute(values)?;
-            next = first + count;
-        }
-        self.insert_segment(id, &segment.part(next, segment.count - next), false)?;
-        Ok(segment.failures().len())
-    }
-
-    fn insert_segment(&mut self, id: JobId, segment: &ResultSegment, superseded: bool) -> Result<()> {
-        let ResultSegment { first_seq, first_index, count, attempt, body } = segment;
-        if *count == 0 {
-            return Ok(());
-        }
-        let sql = "INSERT INTO results (job, first_seq, first_index, count, attempt, failed, superseded, worker, pid,
-                   outcomes, busy_ns, cpu_ns, started_at, ended_at, lines, file, file_at, file_size)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
-        let (worker, pid, outcomes, used, lines) = match body {
-            ResultBody::Ran { worker, pid, outcomes, lines, used } => {
-                (Some(worker), Some(pid), Some(outcomes.as_bytes()), *used, Some(lines))
-            }
-            ResultBody::NotRun { error } => (None, None, None, Used::default(), Some(error)),
-            ResultBody::Cancelled => (None, None, None, Used::default(), None),
-        };
-        let mut keep = |lines| self.payloads.keep(&self.conn, id, Kind::Results, lines);
-        let kept = lines.map_or(Ok(Kept::default()), |lines| keep(&lines[..]))?;
-        self.conn.prepare_cached(sql)?.execute(params![
-            id.as_bytes(),
-            *first_seq as i64,
-            *first_index as i64,
-            *count as i64,
-            attempt,
-            segment.failures().len() as i64,
-            superseded,
-            worker,
-            pid,
-            outcomes,
-            used.busy_ns as i64,
-            used.cpu_ns as i64,
-            used.span.map(|span| span.start.0),
-            used.span.map(|span| span.end.0),
-            kept.lines,
-            kept.file,
-            kept.at,
-            kept.size,
-        ])?;
-        Ok(())
-    }
-
-    pub(super) fn append_logs(&mut self, id: JobId, entries: &[LogEntry]) -> Result<()> {
-        let sql = "SELECT next_log, log_bytes, dropped_log_bytes FROM jobs WHERE id = ?1";
-        let row = self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| {
-            Ok((rows::u64(row, 0)?, rows::u64(row, 1)?, rows::u64(row, 2)?))
-        });
-        let Some((mut seq, mut bytes, mut dropped)) = row.optional()? else { return Ok(()) };
-        let sql = "INSERT INTO logs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        for entry in entries {
-            let LogEntry { at, index, attempt, worker, pid, stream, text, dropped_bytes, .. } = entry;
-            let (index, lost) = (*index as i64, *dropped_bytes as i64);
-            let values =
-                params![id.as_bytes(), seq as i64, at.0, index, attempt, worker, pid, stream, text, lost];
-            self.conn.prepare_cached(sql)?.execute(values)?;
-            (seq, bytes) = (seq + 1, bytes + text.len() as u64);
-        }
-        while bytes > MAX_LOG_BYTES {
-            let sql = "DELETE FROM logs WHERE job = ?1 AND seq = (SELECT min(seq) FROM logs WHERE job = ?1)
-                       RETURNING length(CAST(text AS BLOB))";
-            let length =
-                self.conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0))?;
-            (bytes, dropped) = (bytes.saturating_sub(length), dropped + length);
-        }
-        let sql = "UPDATE jobs SET next_log = ?2, log_bytes = ?3, dropped_log_bytes = ?4 WHERE id = ?1";
-        let values = params![id.as_bytes(), seq as i64, bytes as i64, dropped as i64];
-        self.conn.prepare_cached(sql)?.execute(values)?;
-        Ok(())
-    }
-
     pub(super) fn delete(&mut self, id: JobId) -> Result<Deleted> {
         let Some(progress) = self.progress(id)? else { return Ok(Deleted::Unknown) };
         if !progress.state.is_final() {
@@ -322,7 +150,7 @@ impl Writer {
     }
 }
 
-fn cancel_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Result<()> {
+pub(super) fn cancel_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Result<()> {
     progress.state = JobState::Cancelling;
     for (first, count) in take_unleased(conn, job, progress)? {
         rows::insert_cancelled(conn, job, first, count, progress)?;
@@ -341,18 +169,6 @@ fn take_unleased(conn: &Connection, job: JobId, progress: &mut Progress) -> Resu
     progress.next_index = progress.tally.total;
     ranges.retain(|(_, count)| *count > 0);
     Ok(ranges)
-}
-
-/// Runs of consecutive numbers: the first and how many.
-fn runs_of(numbers: &[u64]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some((first, count)) if *first + *count == *number => *count += 1,
-            _ => runs.push((*number, 1)),
-        }
-    }
-    runs
 }
 
 /// Removes some rows of deleted jobs and gives their pages back; whether there may be more.

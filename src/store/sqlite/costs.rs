@@ -189,7 +189,7 @@ impl Past {
         let mut conn = Connection::open(self.dir.path().join(FILE_NAME)).unwrap();
         self.steps.count(&mut conn);
         self.steps.take();
-        control::begin_epoch(&mut conn, NOW).unwrap();
+        epoch::begin_epoch(&mut conn, NOW).unwrap();
         self.costs.push(("start", self.steps.take()));
     }
 

@@ -8,12 +8,15 @@ mod control;
 #[cfg(test)]
 mod costs;
 mod counts;
+mod epoch;
 mod files;
 mod handle;
 mod lease;
+mod logs;
 mod payloads;
 mod queue;
 mod read;
+mod retry;
 mod rows;
 mod running;
 mod runs;
@@ -131,7 +134,7 @@ impl SqliteStore {
         prepare(&conn, Space::reserve_bytes(dir)).map_err(sqlite_error)?;
         migrations::migrations::runner().run(&mut conn).map_err(|e| OpenError::Migrate(path.clone(), e))?;
         counts::keep(&conn).map_err(sqlite_error)?;
-        let epoch = control::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
+        let epoch = epoch::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
         let payloads = Payloads::open(dir, &conn, large_bytes, Space::reserve_bytes(dir))?;
         files::mark(dir);
         let readers =
@@ -383,7 +386,7 @@ impl Store for SqliteStore {
     }
 
     async fn logs(&self, id: JobId, filter: LogFilter) -> StoreResult<LogPage> {
-        self.search(move |conn| read::logs(conn, id, filter)).await
+        self.search(move |conn| logs::logs(conn, id, filter)).await
     }
 
     async fn callback(&self, id: JobId) -> StoreResult<Option<Callback>> {

@@ -11,7 +11,7 @@ use super::rows;
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used};
 use crate::model::{Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally, Timestamp};
-use crate::store::{JobFilter, LogEntry, LogFilter, LogPage, Order, RunnableJob};
+use crate::store::{JobFilter, Order, RunnableJob};
 
 /// One answer holds about so many bytes of results.
 const PAGE_BYTES: usize = 1 << 17;
@@ -230,32 +230,6 @@ pub(super) fn freed_through(conn: &Connection, id: JobId) -> Result<u64> {
     let sql = "SELECT freed_through FROM jobs WHERE id = ?1";
     let found = conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0)).optional()?;
     Ok(found.unwrap_or(0))
-}
-
-pub(super) fn logs(conn: &Connection, id: JobId, filter: LogFilter) -> Result<LogPage> {
-    let sql = "SELECT dropped_log_bytes FROM jobs WHERE id = ?1";
-    let dropped = conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| rows::u64(row, 0)).optional()?;
-    let sql = "SELECT seq, at, task, attempt, worker, pid, stream, text, dropped_bytes FROM logs
-               WHERE job = ?1 AND seq > ?2 AND (?3 IS NULL OR task = ?3) ORDER BY seq LIMIT ?4";
-    let after = i64::try_from(filter.after).unwrap_or(i64::MAX);
-    let index = filter.index.map(|index| i64::try_from(index).unwrap_or(i64::MAX));
-    let values = params![id.as_bytes(), after, index, filter.limit];
-    let entries = conn.prepare_cached(sql)?.query_map(values, read_log)?.collect::<Result<_>>()?;
-    Ok(LogPage { entries, dropped_bytes: dropped.unwrap_or(0) })
-}
-
-fn read_log(row: &Row<'_>) -> Result<LogEntry> {
-    Ok(LogEntry {
-        seq: rows::u64(row, 0)?,
-        at: Timestamp(row.get(1)?),
-        index: rows::u64(row, 2)?,
-        attempt: row.get(3)?,
-        worker: row.get(4)?,
-        pid: row.get(5)?,
-        stream: row.get(6)?,
-        text: row.get(7)?,
-        dropped_bytes: rows::u64(row, 8)?,
-    })
 }
 
 pub(super) fn runnable(
