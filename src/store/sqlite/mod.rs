@@ -16,6 +16,7 @@ mod logs;
 mod payloads;
 mod queue;
 mod read;
+mod readers;
 mod retry;
 mod rows;
 mod running;
@@ -25,13 +26,13 @@ mod submit;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, watch as channel};
+use tokio::sync::watch as channel;
 
 use super::watch::Watches;
 use super::{
@@ -43,6 +44,7 @@ use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
 use handle::{Urgency, WriterHandle};
 use payloads::{PayloadDir, Payloads};
+use readers::Readers;
 use space::Space;
 use writer::{Writer, unless_full};
 
@@ -56,7 +58,6 @@ pub const FILE_NAME: &str = "gristmill.sqlite";
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Lines of a segment of at least so many bytes go to a file ([0005](../../../docs/decisions/0005-large-segments-go-to-files.md)).
 const LARGE_BYTES: usize = 64 << 10;
-const READERS: usize = 4;
 const PAGE_BYTES: u64 = 4096;
 
 /// Why the database cannot be used.
@@ -137,14 +138,13 @@ impl SqliteStore {
         let epoch = epoch::begin_epoch(&mut conn, now).map_err(sqlite_error)?;
         let payloads = Payloads::open(dir, &conn, large_bytes, Space::reserve_bytes(dir))?;
         files::mark(dir);
-        let readers =
-            (0..READERS).map(|_| open_reader(&path)).collect::<Result<_, _>>().map_err(sqlite_error)?;
+        let readers = Readers::open(&path).map_err(sqlite_error)?;
         let (watches, counts) = (Watches::default(), counts::Published::default());
         counts.publish(&conn, false, None).map_err(sqlite_error)?;
         let (payload_dir, space) = (payloads.dir.clone(), Space::new(dir));
         let shared = (watches.clone(), counts.clone());
         let writer = commits::start(Writer::new((conn, payloads), epoch, node.to_owned(), shared, space));
-        let (readers, dir) = (Arc::new(Readers::new(readers)), dir.to_owned());
+        let (readers, dir) = (Arc::new(readers), dir.to_owned());
         Ok(Self { epoch, writer, readers, payload_dir, watches, counts, dir })
     }
 
@@ -194,54 +194,6 @@ fn prepare(conn: &Connection, log_bytes: u64) -> rusqlite::Result<()> {
 /// A statement stays as it was prepared. Otherwise one that a partial index may serve is prepared anew for each value.
 fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
-}
-
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    conn.execute_batch("PRAGMA cache_size = -4096; PRAGMA query_only = ON;")?;
-    keep_plans(&conn)?;
-    conn.busy_timeout(std::time::Duration::from_secs(5))?;
-    Ok(conn)
-}
-
-/// Read-only connections, each used by one query at a time.
-#[derive(Debug)]
-struct Readers {
-    free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
-}
-
-impl Readers {
-    fn new(connections: Vec<Connection>) -> Self {
-        Self { permits: Semaphore::new(connections.len()), free: Mutex::new(connections) }
-    }
-
-    /// Runs a query that takes some microseconds where it is: to have another thread woken for it takes longer.
-    async fn look_up<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let conn = self.lock().pop().expect("there is a connection for each permit");
-        let answer = query(&conn);
-        self.lock().push(conn);
-        answer
-    }
-
-    /// Runs a query that may take long in a thread of its own.
-    async fn search<T: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> rusqlite::Result<T> {
-        let readers = Arc::clone(self);
-        let runtime = tokio::runtime::Handle::current();
-        let run = move || runtime.block_on(readers.look_up(query));
-        tokio::task::spawn_blocking(run).await.expect("queries do not panic and are not aborted")
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
