@@ -73,6 +73,25 @@ fn a_small_job_is_not_kept_waiting_by_a_huge_one() {
 }
 
 #[test]
+fn short_chunks_are_claimed_some_at_a_time_while_there_are_plenty() {
+    let claims = |tasks, task| {
+        let mut world = world(2);
+        world.submit(brief(1, "count", tasks), Duration::from_millis(task));
+        world.run();
+        (world.claims, world.chunks.len())
+    };
+    let (few, chunks) = claims(1_000, 10);
+    assert!(few < 300, "{few} claims for {chunks} chunks of 10 ms");
+    let (few, chunks) = claims(2_000, 1);
+    assert!(few < chunks / 2, "{few} claims for {chunks} chunks of some tasks each");
+    // Nothing is gained for long ones, and what is left of a job is shared out to its last task.
+    let (each, chunks) = claims(200, 1_000);
+    assert!(each > chunks / 2, "{each} claims for {chunks} chunks of a second");
+    let (each, chunks) = claims(60, 10);
+    assert!(each > chunks / 2, "{each} claims for {chunks} chunks of a small job");
+}
+
+#[test]
 fn jobs_of_one_priority_share_and_a_higher_one_goes_first() {
     let mut world = world(2);
     world.submit(brief(1, "count", 5_000), Duration::from_millis(10));

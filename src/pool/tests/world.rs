@@ -27,6 +27,7 @@ pub(super) struct World {
     /// When each worker will have answered its first chunk.
     pub(super) due: BTreeMap<WorkerId, Instant>,
     pub(super) functions: BTreeMap<WorkerId, String>,
+    pub(super) claims: usize,
     pub(super) started: usize,
     pub(super) ended: usize,
     pub(super) starts_fail: bool,
@@ -45,6 +46,7 @@ impl World {
             at_work: BTreeMap::new(),
             due: BTreeMap::new(),
             functions: BTreeMap::new(),
+            claims: 0,
             started: 0,
             ended: 0,
             starts_fail: false,
@@ -80,7 +82,10 @@ impl World {
     fn execute(&mut self, command: Command) {
         match command {
             Command::ListJobs { .. } => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
-            Command::Claim { job, chunks, max_tasks } => self.claim(job, chunks, max_tasks),
+            Command::Claim { job, chunks, max_tasks } => {
+                self.claims += 1;
+                self.claim(job, chunks, max_tasks);
+            }
             Command::Spawn { worker, function, .. } => {
                 self.started += 1;
                 self.functions.insert(worker, function);
