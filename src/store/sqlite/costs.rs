@@ -20,13 +20,14 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 /// What a verb may take more, as its statements do not always meet the same rows.
 const SLACK: i64 = 100;
 /// What stands around every write, the reading of the counts behind it too.
-const AROUND: [&str; 6] = [
+const AROUND: [&str; 7] = [
     "BEGIN",
     "SAVEPOINT",
     "RELEASE",
     "COMMIT",
     "SELECT state, jobs FROM live_jobs",
     "SELECT function, unfinished",
+    "SELECT pending",
 ];
 
 /// The steps that all statements of some connections have taken.
