@@ -210,9 +210,8 @@ class _Worker:
             else:
                 self.fail(_failure(error, "the output is no JSON: ", verdict="bad_output", retryable=False))
             return
-        ns = str(self.lap(len(outputs), unfinished))
-        done = '\x1e{"done":{"index":%d,"outputs":%s,"ns":[%s]}}\n'
-        self.push(done % (self.first + self.answered, text, ",".join([ns] * len(outputs))), len(outputs))
+        done = '\x1e{"done":{"index":%d,"outputs":%s,"ns":%d}}\n'
+        self.push(done % (self.first + self.answered, text, self.lap(len(outputs), unfinished)), len(outputs))
 
     def fail(self, failure):
         message = _message("failed", index=self.first + self.answered, ns=self.lap(1, False), **failure)

@@ -1,8 +1,11 @@
 //! What a worker says, written and read.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -19,11 +22,52 @@ pub struct Done<'a> {
     /// Their outputs, in order.
     #[serde(borrow)]
     pub outputs: Vec<&'a RawValue>,
-    /// How long each took, in nanoseconds; left out by a worker that does not measure.
-    pub ns: Option<Vec<u64>>,
+    /// How long they took; left out by a worker that does not measure.
+    pub ns: Option<Durations>,
     /// What they used, if the worker knows better than what is seen of its own process.
     #[serde(default)]
     pub usage: Usage,
+}
+
+/// How long tasks took, in nanoseconds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Durations {
+    /// So long each, as far as the worker knows: a number.
+    Alike(u64),
+    /// Each its own time: an array.
+    Each(Vec<u64>),
+}
+
+impl Durations {
+    /// How long the task at this place took; 0 if there is none.
+    pub fn of(&self, at: usize) -> u64 {
+        match self {
+            Self::Alike(ns) => *ns,
+            Self::Each(ns) => ns.get(at).copied().unwrap_or(0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Durations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Durations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("nanoseconds, or an array of them")
+            }
+
+            fn visit_u64<E>(self, ns: u64) -> Result<Durations, E> {
+                Ok(Durations::Alike(ns))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, each: A) -> Result<Durations, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(each)).map(Durations::Each)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// What tasks used, as far as a worker knows it: one that runs them in other processes does.
@@ -180,9 +224,10 @@ impl<'a> Answer<'a> {
 
 impl Done<'_> {
     fn check(&self) -> Result<(), BadMessage> {
-        let durations = self.ns.as_ref().map_or(self.outputs.len(), Vec::len);
-        if durations != self.outputs.len() {
-            return Err(BadMessage::Durations { outputs: self.outputs.len(), durations });
+        if let Some(Durations::Each(ns)) = &self.ns
+            && ns.len() != self.outputs.len()
+        {
+            return Err(BadMessage::Durations { outputs: self.outputs.len(), durations: ns.len() });
         }
         match self.outputs.iter().position(|output| json::is_too_deep(output.get().as_bytes())) {
             Some(at) => Err(BadMessage::TooDeep(self.index + at as u64)),
@@ -247,7 +292,11 @@ mod tests {
         encode_done(&mut message, 3, b"1,[2]", b"10,20", usage);
         assert_eq!(message[0], RECORD_SEPARATOR);
         let Ok(Answer::Done(done)) = Answer::decode(&message[1..]) else { panic!("{message:?}") };
-        assert_eq!((done.index, done.outputs.len(), done.ns, done.usage), (3, 2, Some(vec![10, 20]), usage));
+        let ns = Some(Durations::Each(vec![10, 20]));
+        assert_eq!((done.index, done.outputs.len(), done.ns, done.usage), (3, 2, ns, usage));
+        let alike = br#"{"done":{"index":3,"outputs":[1,2],"ns":15}}"#;
+        let Ok(Answer::Done(done)) = Answer::decode(alike) else { panic!("{alike:?}") };
+        assert_eq!(done.ns.map(|ns| (ns.of(0), ns.of(1))), Some((15, 15)));
 
         message.clear();
         let (kind, message_text) = (Some("ValueError".into()), "a \"quoted\" word".into());

@@ -7,8 +7,8 @@ mod answers;
 mod requests;
 
 pub use answers::{
-    Answer, BadMessage, Done, Failed, Log, Progress, Usage, encode_done, encode_failed, encode_log,
-    encode_ready, encode_returned,
+    Answer, BadMessage, Done, Durations, Failed, Log, Progress, Usage, encode_done, encode_failed,
+    encode_log, encode_ready, encode_returned,
 };
 pub use requests::{Request, Run};
 

@@ -184,7 +184,7 @@ impl Work {
         let unmeasured = self.since.elapsed().as_nanos() as u64 / (done.outputs.len() as u64).max(1);
         let lived = self.started.elapsed();
         for (at, output) in done.outputs.iter().enumerate() {
-            let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns[at]);
+            let ns = done.ns.as_ref().map_or(unmeasured, |ns| ns.of(at));
             let ns = self.task_time.grant(ns, lived);
             self.push(ns, None, output.get().as_bytes());
         }
