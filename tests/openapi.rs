@@ -119,7 +119,7 @@ fn answers_are_as_described() {
         server.submit(&json!({"function": "echo", "open": true, "lock": "disk", "labels": {"team": "x"}}));
     let open_id = [("id", open.id.as_str())];
     let stuck = server.submit(&json!({"function": "sleep", "inputs": [60, 60]}));
-    stuck.wait_for_running(2);
+    let stuck_worker = stuck.wait_for_running(2)[0]["worker"].as_str().unwrap().to_owned();
     let stuck_id = [("id", stuck.id.as_str())];
 
     let submit =
@@ -157,7 +157,8 @@ fn answers_are_as_described() {
     contract.call("GET /v1/pool", &[], &[], "").expect(200);
     contract.call("PATCH /v1/pool", &[], &AS_JSON, r#"{"slots": 3}"#).expect(200);
     contract.call("PATCH /v1/pool", &[], &[("Content-Type", "text/plain")], "3").expect(415);
-    contract.call("DELETE /v1/workers/{name_or_pid}", &[("name_or_pid", "worker-1")], &[], "").expect(202);
+    let its_name = [("name_or_pid", stuck_worker.as_str())];
+    contract.call("DELETE /v1/workers/{name_or_pid}", &its_name, &[], "").expect(202);
     contract.call("POST /v1/jobs/{id}/cancel", &stuck_id, &[], "").expect(202);
     job.wait();
     contract.call("DELETE /v1/jobs/{id}/results?through=1", &id, &[], "").expect(200);
