@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures_util::future::join_all;
 use gristmill::model::{InputSegment, JobId, JobOptions, JobSpec, Outcomes, Span, Timestamp};
 use gristmill::store::sqlite::SqliteStore;
-use gristmill::store::{Chunk, Claim, Completion, Intake, JobWatch, NewJob, QueueLimits, Store};
+use gristmill::store::{Chunk, Claim, Completion, Haste, Intake, JobWatch, NewJob, QueueLimits, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -75,7 +75,6 @@ fn completion(chunk: &Chunk) -> Arc<Completion> {
         busy_ns,
         cpu_ns,
         max_rss_bytes,
-        more_follow: false,
     };
     Arc::new(done)
 }
@@ -119,7 +118,7 @@ fn completions(criterion: &mut Criterion) {
                 (bench.store.watch(job), chunks.iter().map(completion).collect::<Vec<_>>())
             };
             let complete = |(watch, all): (JobWatch, Vec<Arc<Completion>>)| {
-                let all = all.into_iter().map(|done| bench.store.complete_if_leased(done, NOW));
+                let all = all.into_iter().map(|done| bench.store.complete_if_leased(done, Haste::Soon, NOW));
                 (bench.runtime.block_on(join_all(all)), watch)
             };
             bencher.iter_batched(prepare, complete, BatchSize::PerIteration);

@@ -22,7 +22,7 @@ use entry::Stopped;
 pub use entry::{JobBrief, Rules};
 pub use events::{Command, Event};
 use jobs::Jobs;
-pub use workers::{Lease, WorkerId, WorkerState};
+pub use workers::{Lease, Others, WorkerId, WorkerState};
 use workers::{Worker, Workers};
 
 /// Answers that wait to be durable are bounded by this many for each slot; then dispatch pauses.
@@ -87,9 +87,18 @@ impl Pool {
         self.jobs.get(job).is_some()
     }
 
-    /// Whether the job has tasks that no worker has yet.
-    pub fn has_unstarted(&self, job: JobId) -> bool {
-        self.jobs.get(job).is_some_and(|entry| entry.brief.unclaimed > 0 || !entry.held.is_empty())
+    /// What else is under way of the job of a worker's next `count` tasks.
+    pub fn others_under_way(&self, worker: WorkerId, count: u32) -> Others {
+        let job = self.workers.get(worker).and_then(Worker::job);
+        let Some(entry) = job.and_then(|job| self.jobs.get(job)) else { return Others::None };
+        if entry.brief.unclaimed > 0 || !entry.held.is_empty() {
+            Others::Unstarted
+        } else if entry.busy > 1 || self.workers.get(worker).is_some_and(|worker| worker.has_more_than(count))
+        {
+            Others::AtWork
+        } else {
+            Others::None
+        }
     }
 
     /// The function of a job that the pool knows.

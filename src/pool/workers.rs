@@ -49,6 +49,17 @@ pub enum WorkerState {
     },
 }
 
+/// What of a job is under way besides some tasks of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// Nothing.
+    None,
+    /// Workers have all that is left.
+    AtWork,
+    /// There are some that no worker has yet.
+    Unstarted,
+}
+
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: WorkerName,
@@ -63,6 +74,25 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    fn leases(&self) -> Option<(JobId, &VecDeque<Lease>)> {
+        match &self.state {
+            WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) } => {
+                Some((*job, leases))
+            }
+            WorkerState::Starting | WorkerState::Idle | WorkerState::Ending { last: None } => None,
+        }
+    }
+
+    /// The job that it is at work on.
+    pub(super) fn job(&self) -> Option<JobId> {
+        self.leases().map(|(job, _)| job)
+    }
+
+    /// Whether it has more than so many tasks.
+    pub(super) fn has_more_than(&self, count: u32) -> bool {
+        self.leases().is_some_and(|(_, leases)| leases.iter().map(|lease| lease.count).sum::<u32>() > count)
+    }
+
     /// Notes an answer for its first lease; gives the job, and whether it has nothing more to do.
     pub(super) fn answered(&mut self, count: u32) -> Option<(JobId, bool)> {
         let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =

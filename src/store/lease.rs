@@ -97,8 +97,17 @@ pub struct Completion {
     pub cpu_ns: u64,
     /// The most memory it held so far, in bytes.
     pub max_rss_bytes: u64,
-    /// Whether others of the job are to come, so that nobody waits for this one as its last.
-    pub more_follow: bool,
+}
+
+/// How soon outcomes are to be durable, and seen: by what else of their job is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Haste {
+    /// Nothing is: whoever follows the job waits for these.
+    Now,
+    /// Its last tasks run.
+    Soon,
+    /// Some are still to begin: a reader gets these together with others.
+    Patient,
 }
 
 /// How tasks go back to the queue.

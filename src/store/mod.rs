@@ -26,7 +26,7 @@ pub use callbacks::{Callback, CallbackState, CallbackTry, DueCallback, DueCallba
 pub use changes::{ChangeWatch, Changed};
 pub use counts::Counts;
 pub use ended::{Deleted, Retention, Retried};
-pub use lease::{Chunk, Claim, Claimed, Completion, Receipt, Release, Requeue, RunnableJob};
+pub use lease::{Chunk, Claim, Claimed, Completion, Haste, Receipt, Release, Requeue, RunnableJob};
 pub use logs::{LogEntry, LogFilter, LogPage, MAX_LOG_BYTES};
 pub use read::{JobFilter, Order, Run};
 pub use submit::{
@@ -111,7 +111,12 @@ pub trait Store: Send + Sync + 'static {
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed>;
 
     /// Keeps final outcomes, if the lease still holds.
-    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt>;
+    async fn complete_if_leased(
+        &self,
+        done: Arc<Completion>,
+        haste: Haste,
+        now: Timestamp,
+    ) -> StoreResult<Receipt>;
 
     /// Takes tasks back, if the lease still holds.
     async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt>;

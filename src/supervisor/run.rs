@@ -16,8 +16,8 @@ use super::news::News;
 use super::writes::{Write, Writes};
 use super::{LIST_JOBS, Member, QUEUE, Settings, Supervisor, TaskLimits, WorkerCommand, WorkerSelector};
 use crate::model::{Job, JobId, JobOptions, Timestamp, WorkerName};
-use crate::pool::{Event, JobBrief, Lease, Pool, WorkerId, WorkerState};
-use crate::store::{Chunk, Claimed, Receipt, Release, RunnableJob, Store, StoreError, StoreResult};
+use crate::pool::{Event, JobBrief, Lease, Others, Pool, WorkerId, WorkerState};
+use crate::store::{Chunk, Claimed, Haste, Receipt, Release, RunnableJob, Store, StoreError, StoreResult};
 use crate::telemetry::{self, tell_sparingly};
 
 /// How long after a claim found the disk full the next one is made.
@@ -206,17 +206,15 @@ impl Supervisor {
                 self.news.changed();
             }
             child::Event::Worn => self.decide(Event::Retire(worker)),
-            child::Event::Answered { mut settlement, count, elapsed } => {
-                if let Settlement::Complete(done, _) = &mut settlement {
-                    done.more_follow = self.pool.has_unstarted(done.job);
-                }
+            child::Event::Answered { settlement, count, elapsed } => {
+                let haste = self.haste(worker, count);
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
                     member.tasks += u64::from(count);
                     member.progress = None;
                     self.start_failures.remove(&member.function);
                     member.busy += elapsed;
-                    let write = Write::new(settlement, &member.function);
+                    let write = Write::new(settlement, haste, &member.function);
                     self.write(write);
                 }
                 self.decide(Event::Answered { worker, count, elapsed });
@@ -229,6 +227,15 @@ impl Supervisor {
             child::Event::Gone { settlements, failed_start, departure } => {
                 self.gone(worker, settlements, failed_start, departure);
             }
+        }
+    }
+
+    /// In which haste the outcomes of a worker's next tasks are to be durable.
+    fn haste(&self, worker: WorkerId, count: u32) -> Haste {
+        match self.pool.others_under_way(worker, count) {
+            Others::None => Haste::Now,
+            Others::AtWork => Haste::Soon,
+            Others::Unstarted => Haste::Patient,
         }
     }
 
@@ -260,7 +267,9 @@ impl Supervisor {
                 cpu_ms,
                 "worker ended"
             );
-            settlements.into_iter().for_each(|settlement| self.write(Write::new(settlement, &function)));
+            for settlement in settlements {
+                self.write(Write::new(settlement, Haste::Soon, &function));
+            }
             if let Some(why) = failed_start {
                 tracing::warn!(worker = %name, function, pid, why, "a worker did not start");
                 self.start_failures.insert(function, why);

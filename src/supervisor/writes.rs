@@ -13,7 +13,7 @@ use super::child::{Failures, Settlement};
 use super::run::Answer;
 use crate::model::{JobId, JobState, LeaseId, Verdict};
 use crate::pool::Event;
-use crate::store::{Completion, Receipt, Release, StoreError, StoreResult};
+use crate::store::{Completion, Haste, Receipt, Release, StoreError, StoreResult};
 use crate::telemetry::metrics::{FunctionCounts, Metrics};
 
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -21,7 +21,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A write.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Complete(Arc<Completion>, Arc<Noted>),
+    Complete(Arc<Completion>, Haste, Arc<Noted>),
     Release(Release, Option<Arc<Noted>>),
     /// What is neither leased nor done of a job fails with this error.
     Fail {
@@ -55,11 +55,11 @@ impl Noted {
 }
 
 impl Write {
-    /// The write of what a worker of this function has done.
-    pub(super) fn new(settlement: Settlement, function: &str) -> Self {
+    /// The write of what a worker of this function has done; outcomes in this haste.
+    pub(super) fn new(settlement: Settlement, haste: Haste, function: &str) -> Self {
         let note = |failures| Arc::new(Noted { function: function.to_owned(), failures });
         match settlement {
-            Settlement::Complete(done, failures) => Self::Complete(done.into(), note(failures)),
+            Settlement::Complete(done, failures) => Self::Complete(done.into(), haste, note(failures)),
             Settlement::Release(release, failed) => {
                 Self::Release(release, failed.map(|verdict| note([(verdict, 1)].into())))
             }
@@ -69,7 +69,7 @@ impl Write {
     /// Counts it, as it is durable.
     fn count(&self, metrics: &Metrics) {
         match self {
-            Self::Complete(done, noted) => {
+            Self::Complete(done, _, noted) => {
                 metrics.of_function(&noted.function, |counts| noted.completion(done, counts));
             }
             Self::Release(_, Some(noted)) => {
@@ -81,7 +81,7 @@ impl Write {
 
     fn job(&self) -> JobId {
         match self {
-            Self::Complete(done, _) => done.job,
+            Self::Complete(done, ..) => done.job,
             Self::Release(release, _) => release.job,
             Self::Fail { job, .. } => *job,
         }
@@ -89,7 +89,7 @@ impl Write {
 
     fn lease(&self) -> Option<LeaseId> {
         match self {
-            Self::Complete(done, _) => Some(done.lease),
+            Self::Complete(done, ..) => Some(done.lease),
             Self::Release(release, _) => Some(release.lease),
             Self::Fail { .. } => None,
         }
@@ -101,7 +101,7 @@ impl Write {
         match self {
             Self::Release(release, _) if held => (release.count, release.delay),
             Self::Release(release, _) => (release.count, Duration::ZERO),
-            Self::Complete(done, _) if !held => (done.outcomes.count(), Duration::ZERO),
+            Self::Complete(done, ..) if !held => (done.outcomes.count(), Duration::ZERO),
             Self::Complete(..) | Self::Fail { .. } => (0, Duration::ZERO),
         }
     }
@@ -152,7 +152,7 @@ impl Supervisor {
         // These futures are first polled in the order of their making, so the store gets them in this order.
         self.pending.push(Box::pin(async move {
             let receipt = match write.clone() {
-                Write::Complete(done, _) => store.complete_if_leased(done, now).await,
+                Write::Complete(done, haste, _) => store.complete_if_leased(done, haste, now).await,
                 Write::Release(release, _) => store.release_if_leased(release, now).await,
                 Write::Fail { job, error } => store.fail_unleased(job, error, now).await,
             };
@@ -186,7 +186,7 @@ impl Supervisor {
         if !held && !matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "an answer is void: its lease does not hold");
         }
-        if let Write::Complete(done, _) = &write
+        if let Write::Complete(done, ..) = &write
             && held
         {
             let trace = self.limits.get(&job).and_then(|limits| limits.trace);

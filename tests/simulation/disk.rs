@@ -9,7 +9,7 @@ use gristmill::model::segment::{ResultBody, Used};
 use gristmill::model::{InputSegment, Job, JobId, LeaseId, ResultSegment, Timestamp};
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::{
-    Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
+    Chunk, Claim, Claimed, Completion, Haste, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
     Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 
@@ -109,7 +109,7 @@ impl Disk {
     pub(crate) fn write(&mut self, write: &Write, at: Timestamp) -> Receipt {
         match write {
             Write::Complete(done) => {
-                let receipt = now(self.store.complete_if_leased(Arc::clone(done), at));
+                let receipt = now(self.store.complete_if_leased(Arc::clone(done), Haste::Soon, at));
                 if !receipt.held && self.has(Bug::NoFencing) {
                     self.keep_void(done);
                 }

@@ -13,8 +13,8 @@ use gristmill::model::{
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::sqlite::SqliteStore;
 use gristmill::store::{
-    Callback, CallbackTry, Chunk, Claim, Claimed, Completion, Intake, NewJob, Order, QueueLimits, Receipt,
-    Release, Requeue, Store, Submitted, TryOutcome,
+    Callback, CallbackTry, Chunk, Claim, Claimed, Completion, Haste, Intake, NewJob, Order, QueueLimits,
+    Receipt, Release, Requeue, Store, Submitted, TryOutcome,
 };
 use tempfile::TempDir;
 
@@ -245,9 +245,9 @@ impl Bench {
             busy_ns: 1_000,
             cpu_ns: 900,
             max_rss_bytes: 4_096 + first,
-            more_follow: first.is_multiple_of(2),
         };
-        self.store().complete_if_leased(Arc::new(done), self.now()).await.unwrap()
+        let haste = [Haste::Patient, Haste::Now, Haste::Soon][(first % 3) as usize];
+        self.store().complete_if_leased(Arc::new(done), haste, self.now()).await.unwrap()
     }
 
     pub(crate) async fn complete(&self, chunk: &Chunk) -> Receipt {

@@ -23,7 +23,7 @@ use crate::model::{Epoch, InputSegment, Job, JobId, JobState, LeaseId, ResultSeg
 use crate::store::watch::Watches;
 use crate::store::{
     Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Counts, Deleted, DueCallbacks,
-    JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
+    Haste, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
     Retention, Retried, Run, RunnableJob, Store, StoreResult, Submitted,
 };
 
@@ -185,7 +185,12 @@ impl Store for MemoryStore {
         Ok(Claimed { chunks, unclaimed, later, ended: false })
     }
 
-    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
+    async fn complete_if_leased(
+        &self,
+        done: Arc<Completion>,
+        _haste: Haste,
+        now: Timestamp,
+    ) -> StoreResult<Receipt> {
         let done = Completion::clone(&done);
         Ok(self.fenced(done.job, |entry| entry.complete(done, &self.node, now)))
     }

@@ -10,13 +10,13 @@ use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::handle::{Answer, Request, Urgency, WriterHandle};
-use super::queue::{Nothing, Receiver, queue};
+use super::queue::{MANY, Nothing, Receiver, queue};
 use super::submit::SegmentCache;
 use super::writer::{Writer, full, is_full};
 use crate::store::StoreError;
 
 /// Under load, writes without haste share a commit every so often.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(25);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// After idleness, so many commits need not be apart.
 const COMMIT_BURST: u32 = 4;
 /// A commit in haste waits for no more than this.
@@ -81,7 +81,7 @@ impl Loop {
             let outcome = match self.incoming.wait(self.writer.garbage.then(until_garbage)) {
                 Ok(first) => self.transaction(first),
                 Err(Nothing::Yet) => self.collect_garbage(),
-                Err(Nothing::More) => return,
+                Err(Nothing::Ever) => return,
             };
             let overdue = self.writer.garbage && self.garbage_due + GARBAGE_PATIENCE <= Instant::now();
             let outcome = outcome.and_then(|()| if overdue { self.collect_garbage() } else { Ok(()) });
@@ -168,7 +168,12 @@ impl Loop {
             answers.extend((request.work)(&mut self.writer));
             hurry |= std::mem::take(&mut self.writer.hurry);
             let now = Instant::now();
-            let wait = if hurry { self.linger(&mut lingers_until, now) } else { self.pace.wait(now) };
+            let wait = match hurry {
+                true => self.linger(&mut lingers_until, now),
+                // The pool hands out no more work while too much of what was answered is not durable.
+                false if answers.len() >= MANY => Duration::ZERO,
+                false => self.pace.wait(now),
+            };
             next = if wait.is_zero() { self.incoming.take() } else { self.incoming.rest(wait) }.ok();
         }
         // Only the bound of the loop leaves a request over; it joins this transaction rather than be lost.

@@ -13,11 +13,11 @@ use crate::store::{StoreError, StoreResult};
 pub(super) enum Urgency {
     /// At once; answered when durable.
     Now,
-    /// Within some 25 ms; answered when durable.
+    /// Within some 100 ms; answered when durable.
     Soon,
     /// As [`Self::Soon`], and run only then if nothing else wakes the writer: for many small writes it then wakes once.
     Patient,
-    /// Within some 25 ms; answered before it is durable.
+    /// Within some 100 ms; answered before it is durable.
     Relaxed,
 }
 

@@ -37,7 +37,7 @@ use tokio::sync::watch as channel;
 use super::watch::Watches;
 use super::{
     Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Counts, Deleted, DueCallbacks,
-    JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
+    Haste, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
     Retention, Retried, Run, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
@@ -273,10 +273,18 @@ impl Store for SqliteStore {
         self.writer.write_of_tasks(Urgency::Relaxed, unless_full(move |w| w.claim(claim, now))).await
     }
 
-    async fn complete_if_leased(&self, done: Arc<Completion>, now: Timestamp) -> StoreResult<Receipt> {
-        // A large one is written while others run.
-        let is_small = done.lines.len() < LARGE_BYTES;
-        let urgency = if done.more_follow && is_small { Urgency::Patient } else { Urgency::Soon };
+    async fn complete_if_leased(
+        &self,
+        done: Arc<Completion>,
+        haste: Haste,
+        now: Timestamp,
+    ) -> StoreResult<Receipt> {
+        let urgency = match haste {
+            Haste::Now => Urgency::Now,
+            Haste::Patient if done.lines.len() < LARGE_BYTES => Urgency::Patient,
+            // A large one is written while others run.
+            Haste::Soon | Haste::Patient => Urgency::Soon,
+        };
         self.writer.write_of_tasks(urgency, move |w| w.complete_if_leased(&done, now)).await
     }
 

@@ -1,10 +1,13 @@
 //! What waits for the writer. What is patient does not wake a writer that rests until its commit is due: it is found there then,
-//! with all the others that have come meanwhile.
+//! with all the others that have come meanwhile, unless these become many.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// So many together are not patient any more.
+pub(super) const MANY: usize = 64;
 
 /// A queue of any length, by its two ends: where things are put, and where they are taken.
 pub(super) fn queue<T>() -> (Sender<T>, Receiver<T>) {
@@ -25,7 +28,7 @@ struct Shared<T> {
 
 struct Queue<T> {
     waiting: VecDeque<T>,
-    /// Whether one of them is not patient.
+    /// Whether one of them is not patient, or they are many.
     in_haste: bool,
     /// Whether the receiver is to sleep on when something patient comes.
     rests: bool,
@@ -38,7 +41,7 @@ pub(super) enum Nothing {
     /// Nothing is there yet.
     Yet,
     /// No more will come.
-    More,
+    Ever,
 }
 
 impl<T> Default for Queue<T> {
@@ -51,7 +54,7 @@ impl<T> Queue<T> {
     fn take(&mut self) -> Result<T, Nothing> {
         let taken = self.waiting.pop_front();
         self.in_haste &= !self.waiting.is_empty();
-        taken.ok_or(if self.is_closed { Nothing::More } else { Nothing::Yet })
+        taken.ok_or(if self.is_closed { Nothing::Ever } else { Nothing::Yet })
     }
 }
 
@@ -77,8 +80,8 @@ impl<T> Sender<T> {
             return drop(what);
         }
         queue.waiting.push_back(what);
-        queue.in_haste |= !is_patient;
-        if !(is_patient && queue.rests) {
+        queue.in_haste |= !is_patient || queue.waiting.len() >= MANY;
+        if queue.in_haste || !queue.rests {
             self.0.arrived.notify_one();
         }
     }
@@ -159,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn many_that_are_patient_are_in_haste() {
+        let (sender, receiver) = queue();
+        (1..MANY).for_each(|number| sender.send(number, true));
+        assert!(!receiver.0.lock().in_haste);
+        sender.send(MANY, true);
+        let taken: Vec<_> = (0..MANY).map(|_| receiver.rest(LONG)).collect();
+        assert!(taken.into_iter().eq((1..=MANY).map(Ok)));
+    }
+
+    #[test]
     fn one_that_waits_for_anything_is_woken_by_what_is_patient() {
         let (sender, receiver) = queue();
         let taker = std::thread::spawn(move || receiver.wait(None));
@@ -177,7 +190,7 @@ mod tests {
             std::thread::yield_now();
         }
         drop(sender);
-        assert_eq!(taker.join().unwrap(), (Ok(1), Ok(2), Err(Nothing::More)));
+        assert_eq!(taker.join().unwrap(), (Ok(1), Ok(2), Err(Nothing::Ever)));
     }
 
     #[test]
@@ -192,6 +205,6 @@ mod tests {
         let (sender, receiver) = queue();
         sender.send(1, true);
         drop(sender);
-        assert_eq!((receiver.wait(None), receiver.wait(None)), (Ok(1), Err(Nothing::More)));
+        assert_eq!((receiver.wait(None), receiver.wait(None)), (Ok(1), Err(Nothing::Ever)));
     }
 }

@@ -147,7 +147,9 @@ mod tests {
     use super::super::SqliteStore;
     use super::super::handle::Urgency;
     use crate::model::{InputSegment, JobId, JobOptions, JobSpec, JobState, Outcomes, Span, Timestamp};
-    use crate::store::{Chunk, Claim, Completion, Intake, NewJob, QueueLimits, Store as _, StoreError};
+    use crate::store::{
+        Chunk, Claim, Completion, Haste, Intake, NewJob, QueueLimits, Store as _, StoreError,
+    };
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
     const JOB: JobId = JobId(Uuid::from_u128(7));
@@ -197,7 +199,6 @@ mod tests {
             busy_ns,
             cpu_ns,
             max_rss_bytes,
-            more_follow: true,
         })
     }
 
@@ -213,7 +214,7 @@ mod tests {
         for first in 0..2 {
             let chunks = claim(&store, |_| Ok(())).await.unwrap();
             assert_eq!(chunks.iter().map(|chunk| chunk.first).collect::<Vec<_>>(), [first]);
-            assert!(store.complete_if_leased(completion(&chunks[0]), NOW).await.unwrap().held);
+            assert!(store.complete_if_leased(completion(&chunks[0]), Haste::Now, NOW).await.unwrap().held);
         }
         let job = store.job(JOB).await.unwrap().unwrap();
         assert_eq!((job.state, job.tally.succeeded), (JobState::Succeeded, 2));
@@ -226,8 +227,10 @@ mod tests {
         let claim = Claim { job: JOB, chunks: 2, max_tasks: 1 };
         let chunks = store.claim(claim, NOW).await.unwrap().chunks;
         let (first, second) = (completion(&chunks[0]), completion(&chunks[1]));
-        let (first, second) =
-            tokio::join!(store.complete_if_leased(first, NOW), store.complete_if_leased(second, NOW));
+        let (first, second) = tokio::join!(
+            store.complete_if_leased(first, Haste::Patient, NOW),
+            store.complete_if_leased(second, Haste::Now, NOW)
+        );
         assert_eq!((first.unwrap().held, second.unwrap().state), (true, Some(JobState::Succeeded)));
         let job = store.job(JOB).await.unwrap().unwrap();
         assert_eq!((job.state, job.tally.succeeded, job.cpu_ns), (JobState::Succeeded, 2, 1_800));

@@ -296,7 +296,6 @@ impl Work {
             busy_ns,
             cpu_ns,
             max_rss_bytes,
-            more_follow: false,
         };
         let settlement = Settlement::Complete(Box::new(completion), failures);
         self.settled.push((settlement, count, Duration::from_nanos(busy_ns)));
@@ -363,7 +362,6 @@ impl Work {
             busy_ns: answers.busy_ns,
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
-            more_follow: false,
         };
         Settlement::Complete(Box::new(completion), answers.failures)
     }

@@ -131,7 +131,6 @@ impl Work {
             busy_ns: 0,
             cpu_ns: 0,
             max_rss_bytes: 0,
-            more_follow: false,
         }))
     }
 }
