@@ -34,6 +34,7 @@ impl World {
             lock: lock.cloned(),
             rules: Rules::default(),
             unclaimed: u64::MAX >> 1,
+            leased: None,
         };
         let mut world = Self {
             pool: Pool::new(slots),

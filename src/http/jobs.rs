@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +17,7 @@ use super::openapi::{JOBS, WaitTime};
 use super::query::{self, Named, Params};
 use super::views::{JobBody, JobPage, brief_view, ended_view, job_view};
 use super::{Edge, Problem, results};
-use crate::model::{Job, JobId, JobState, Timestamp};
+use crate::model::{Job, JobId, JobState, ResultSegment, Timestamp};
 use crate::store::{Deleted, JobFilter, JobWatch, Retried, RunnableJob, StoreResult};
 use crate::supervisor::PoolView;
 use crate::telemetry;
@@ -128,24 +128,32 @@ pub(super) async fn status(
 
 /// The answer to a submit: 202 with the job, or 200 with its results if it ended within the time to wait.
 pub(super) async fn accepted(edge: &Edge, job: Job, wait: Option<Wait>) -> Result<Response, Problem> {
-    let location = format!("/v1/jobs/{}", job.id);
-    let is_held = wait.is_some();
-    let job = match wait {
-        Some(wait) => wait.for_end(edge, job).await?,
-        None => job,
-    };
+    let Some(wait) = wait else { return accepted_only(edge, &job).await };
+    let job = wait.for_end(edge, job).await?;
+    if job.state.is_final() { ended(edge, job, None).await } else { accepted_only(edge, &job).await }
+}
+
+async fn accepted_only(edge: &Edge, job: &Job) -> Result<Response, Problem> {
+    let body = view(edge, job).await?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location(job))], Json(body)).into_response())
+}
+
+/// The answer to a submit of a job that has ended within the time to wait, with its results, if all are at hand.
+pub(super) async fn ended(
+    edge: &Edge,
+    job: Job,
+    results: Option<ResultSegment>,
+) -> Result<Response, Problem> {
     let body = view(edge, &job).await?;
-    let mut response = if is_held && job.state.is_final() {
-        let page = results::first_page(edge, &job).await?;
-        let body = serde_json::to_string(&body).expect("a job's view always serialises");
-        let body = format!("{},\"results\":{page}}}\n", body.strip_suffix('}').unwrap_or(&body));
-        (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-    } else {
-        (StatusCode::ACCEPTED, Json(body)).into_response()
-    };
-    let location = HeaderValue::try_from(location).expect("a path of a UUID is a valid header");
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    let page = results::first_page(edge, &job, results).await?;
+    let body = serde_json::to_string(&body).expect("a job's view always serialises");
+    let body = format!("{},\"results\":{page}}}\n", body.strip_suffix('}').unwrap_or(&body));
+    let head = [(header::CONTENT_TYPE, "application/json".into()), (header::LOCATION, location(&job))];
+    Ok((StatusCode::OK, head, body).into_response())
+}
+
+fn location(job: &Job) -> String {
+    format!("/v1/jobs/{}", job.id)
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -33,7 +32,7 @@ use crate::model::{Job, JobId, JobSpec, OnError};
 use crate::nearest::with_nearest;
 use crate::protocol::json;
 use crate::store::{
-    Appended, IdempotencyKey, Intake, MoreInputs, NewJob, Notice, QueueLimits, RunnableJob, Submitted,
+    Appended, Chunk, IdempotencyKey, Intake, MoreInputs, NewJob, Notice, QueueLimits, RunnableJob, Submitted,
 };
 use crate::telemetry::{job_ended, tell_sparingly};
 
@@ -178,6 +177,7 @@ pub(super) async fn submit(
     let wait = time.map(|time| Wait::new(&edge, id, time));
     match accept(&edge, id, (spec, intake), inputs, staging, key.finish(), wait.is_some()).await? {
         Submitted::New(job) => jobs::accepted(&edge, job, wait).await,
+        Submitted::Ended(job, results) => jobs::ended(&edge, job, Some(*results)).await,
         Submitted::Same(job) => {
             let wait = time.map(|time| Wait::new(&edge, job.id, time));
             // It may have ended since it was looked up.
@@ -207,21 +207,27 @@ pub(super) async fn accept(
     let accepting = tokio::spawn(async move {
         let (segments, total) = inputs.finish();
         staging.keep();
-        let told = Arc::new(AtomicBool::new(false));
+        let untold = Arc::new(Mutex::new(None));
         let tell = {
-            let (supervisor, told) = (edge.supervisor.clone(), told.clone());
-            move |job: &Job| told.store(supervisor.announced(RunnableJob::new(job, total)), Ordering::Relaxed)
+            let (supervisor, untold) = (edge.supervisor.clone(), untold.clone());
+            move |job: &Job, leased: Option<Chunk>| {
+                let unclaimed = total - leased.as_ref().map_or(0, |chunk| u64::from(chunk.count));
+                let job = RunnableJob { leased, ..RunnableJob::new(job, unclaimed) };
+                *untold.lock().unwrap_or_else(PoisonError::into_inner) = supervisor.announced(job);
+            }
         };
-        let notice = Some(Notice { tell: Arc::new(tell), awaited });
+        let notice = Some(Notice { tell: Arc::new(tell), room: edge.supervisor.room(), awaited });
         let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge), notice };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
-        if let Submitted::New(job) = &submitted {
-            if !job.state.is_final() && !told.load(Ordering::Relaxed) {
-                edge.supervisor.submitted(RunnableJob::new(job, total)).await;
-            }
+        let untold = untold.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(job) = untold {
+            edge.supervisor.submitted(job).await;
+        }
+        if let Submitted::New(job) | Submitted::Ended(job, _) = &submitted {
             let lines = &edge.metrics.job_lines;
             tell_sparingly!(lines, job = %id, function = job.spec.function, tasks = total, "job accepted");
-            if job.state.is_final() {
+            // Of one that ends with a task the supervisor tells.
+            if total == 0 && job.state.is_final() {
                 job_ended(lines, job);
             }
         }

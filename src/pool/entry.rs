@@ -30,6 +30,8 @@ pub struct JobBrief {
     pub rules: Rules,
     /// How many of its tasks are neither leased nor done.
     pub unclaimed: u64,
+    /// Its first tasks, if they were leased with it.
+    pub leased: Option<Lease>,
 }
 
 /// How a function wants its tasks and workers to be dealt with.

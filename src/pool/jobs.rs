@@ -169,7 +169,7 @@ impl Jobs {
         });
     }
 
-    pub(super) fn hold(&mut self, job: JobId, leases: Vec<Lease>) {
+    pub(super) fn hold(&mut self, job: JobId, leases: impl IntoIterator<Item = Lease>) {
         if let Some(entry) = self.by_id.get_mut(&job) {
             entry.held.extend(leases);
         }

@@ -43,6 +43,8 @@ pub struct Pool {
     failed_starts: BTreeMap<String, FailedStarts>,
     /// Answers sent to the store that it has not answered.
     unsettled: usize,
+    /// How many slots the jobs leave free.
+    room: u32,
     commands: Vec<Command>,
 }
 
@@ -63,6 +65,7 @@ impl Pool {
             workers: Workers::default(),
             failed_starts: BTreeMap::new(),
             unsettled: 0,
+            room: slots,
             commands: Vec::new(),
         }
     }
@@ -70,6 +73,11 @@ impl Pool {
     /// How many slots there are.
     pub fn slots(&self) -> u32 {
         self.slots
+    }
+
+    /// Whether there are slots for a further job.
+    pub fn has_room(&self) -> bool {
+        self.room > 0 && !self.draining
     }
 
     /// Whether no worker is left.
@@ -130,7 +138,11 @@ impl Pool {
         match event {
             Event::Jobs { jobs, more } => {
                 let last = jobs.last().filter(|_| more).map(|job| (job.priority, job.id));
-                jobs.into_iter().for_each(|job| self.jobs.add(job));
+                for mut job in jobs {
+                    let (id, leased) = (job.id, job.leased.take());
+                    self.jobs.add(job);
+                    self.keep(id, leased);
+                }
                 self.jobs.listed(last);
             }
             Event::Claimed { job, leases, unclaimed, later, ended } => {
@@ -196,6 +208,11 @@ impl Pool {
         if unclaimed == Some(0) && (ended || entry.is_some_and(|entry| entry.ended)) {
             self.end_job(job);
         }
+        self.keep(job, leases);
+    }
+
+    /// Keeps leases for its workers, unless no more of the job is to run here.
+    fn keep(&mut self, job: JobId, leases: impl IntoIterator<Item = Lease>) {
         let wanted = self.jobs.get(job).is_some_and(|entry| entry.stopped.is_none() && !entry.ended);
         if wanted && !self.draining {
             self.jobs.hold(job, leases);

@@ -62,6 +62,7 @@ impl Pool {
             self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });
         }
         let shares = self.share_out();
+        self.room = self.slots.saturating_sub(shares.iter().map(|(_, share)| share).sum());
         if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
             self.dispatch(&shares);
             self.pipeline(&shares);

@@ -27,6 +27,7 @@ fn brief(number: u128, function: &str, unclaimed: u64) -> JobBrief {
         lock: None,
         rules: Rules::default(),
         unclaimed,
+        leased: None,
     }
 }
 

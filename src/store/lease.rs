@@ -17,13 +17,15 @@ pub struct RunnableJob {
     pub unclaimed: u64,
     /// When it was accepted, if none of its tasks has started.
     pub queued_since: Option<Timestamp>,
+    /// Its first tasks, if they were leased with it.
+    pub leased: Option<Chunk>,
 }
 
 impl RunnableJob {
     /// This job, with so many tasks that are neither leased nor done.
     pub fn new(job: &Job, unclaimed: u64) -> Self {
         let queued_since = (job.state == JobState::Queued).then_some(job.created_at);
-        Self { id: job.id, spec: job.spec.clone(), unclaimed, queued_since }
+        Self { id: job.id, spec: job.spec.clone(), unclaimed, queued_since, leased: None }
     }
 }
 

@@ -30,7 +30,7 @@ pub use lease::{Chunk, Claim, Claimed, Completion, Haste, Receipt, Release, Requ
 pub use logs::{LogEntry, LogFilter, LogPage, MAX_LOG_BYTES};
 pub use read::{JobFilter, Order, Run};
 pub use submit::{
-    Appended, IdempotencyKey, Intake, KEY_LIFETIME, MoreInputs, NewJob, Notice, QueueLimits, Submitted,
+    Appended, IdempotencyKey, Intake, KEY_LIFETIME, MoreInputs, NewJob, Notice, QueueLimits, Submitted, Tell,
 };
 pub use watch::JobWatch;
 

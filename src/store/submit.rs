@@ -1,9 +1,11 @@
 //! What is to be accepted, a job or more inputs for one, and what became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::model::{Job, JobId, JobSpec};
+use crate::model::{Job, JobId, JobSpec, ResultSegment};
+use crate::store::Chunk;
 
 /// A job to be accepted.
 #[derive(Clone, Debug)]
@@ -28,11 +30,16 @@ pub struct NewJob {
 /// Should that fail, it never was, and whoever claims of it is told that it has ended.
 #[derive(Clone)]
 pub struct Notice {
-    /// Must not block.
-    pub tell: Arc<dyn Fn(&Job) + Send + Sync>,
+    /// Hears of it; must not block.
+    pub tell: Arc<Tell>,
+    /// Whether slots are free: its first task is then leased with it.
+    pub room: Arc<AtomicBool>,
     /// Whether the client waits for its end, so that a job that ends at once may be made durable together with its results.
     pub awaited: bool,
 }
+
+/// What hears of a job, and of its first task if that was leased with it.
+pub type Tell = dyn Fn(&Job, Option<Chunk>) + Send + Sync;
 
 impl std::fmt::Debug for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,11 +86,20 @@ pub struct QueueLimits {
     pub bytes: u64,
 }
 
+impl QueueLimits {
+    /// Whether with so much queued there is room for this.
+    pub(super) fn leave_room(&self, limits: Self, tasks: u64, bytes: u64) -> bool {
+        self.tasks.saturating_add(tasks) <= limits.tasks && self.bytes.saturating_add(bytes) <= limits.bytes
+    }
+}
+
 /// What became of a submit.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Submitted {
     /// It is a new job.
     New(Job),
+    /// It is a new job whose end was awaited, and came before it was durable; with all its results.
+    Ended(Job, Box<ResultSegment>),
     /// Its key names this job, which was submitted alike. Nothing was written.
     Same(Job),
     /// Its key names a job that was submitted alike and has been deleted since. Nothing was written.

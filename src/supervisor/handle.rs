@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -43,11 +44,17 @@ pub struct Ended;
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
     news: News,
+    room: Arc<AtomicBool>,
 }
 
 impl Handle {
-    pub(super) fn new(asks: mpsc::Sender<Ask>, news: News) -> Self {
-        Self { asks, news }
+    pub(super) fn new(asks: mpsc::Sender<Ask>, news: News, room: Arc<AtomicBool>) -> Self {
+        Self { asks, news, room }
+    }
+
+    /// Whether there are slots for a further job, as of now.
+    pub fn room(&self) -> Arc<AtomicBool> {
+        self.room.clone()
     }
 
     /// There is a new job, or more to do for one; durable already. If the supervisor has ended, the next start finds it.
@@ -55,9 +62,12 @@ impl Handle {
         drop(self.asks.send(Ask::Submitted(job.into())).await);
     }
 
-    /// As [`Self::submitted`], of a job that is not durable yet; `false` if that must be told again, as too much else is.
-    pub fn announced(&self, job: RunnableJob) -> bool {
-        self.asks.try_send(Ask::Submitted(Box::new(job))).is_ok()
+    /// As [`Self::submitted`], of a job that is not durable yet; given back if that must be told again, as too much else is.
+    pub fn announced(&self, job: RunnableJob) -> Option<RunnableJob> {
+        match self.asks.try_send(Ask::Submitted(Box::new(job))).err()?.into_inner() {
+            Ask::Submitted(job) => Some(*job),
+            _ => None,
+        }
     }
 
     /// A job is being cancelled, as the store says: end what it runs.

@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -94,7 +95,7 @@ pub struct Settings {
 pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);
-    let handle = Handle::new(asks, supervisor.news.clone());
+    let handle = Handle::new(asks, supervisor.news.clone(), supervisor.room.clone());
     (handle, tokio::spawn(supervisor.run(incoming)))
 }
 
@@ -144,6 +145,8 @@ struct Supervisor {
     pending: run::Pending,
     writes: writes::Writes,
     news: news::News,
+    /// Whether there are slots for a further job, for those who submit one.
+    room: Arc<AtomicBool>,
     memory: memory::Memory,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -42,7 +44,7 @@ pub(super) enum Answer {
 pub(super) type Pending = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>;
 
 impl Supervisor {
-    pub(super) fn new(settings: Settings, store: std::sync::Arc<dyn Store>, now: fn() -> Timestamp) -> Self {
+    pub(super) fn new(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> Self {
         let (tell, told) = mpsc::channel(QUEUE);
         Self {
             pool: Pool::new(settings.slots),
@@ -57,6 +59,7 @@ impl Supervisor {
             not_started: VecDeque::new(),
             writes: Writes::default(),
             news: News::new(),
+            room: Arc::default(),
             memory: Memory::start(),
             pending: Pending::new(),
             tell,
@@ -109,6 +112,7 @@ impl Supervisor {
             next = self.not_started.pop_front();
         }
         self.news.changed();
+        self.room.store(self.pool.has_room(), Ordering::Relaxed);
         let pool = &self.pool;
         self.memory.set_at_work(|| pool.workers().any(|(.., state)| *state != WorkerState::Idle));
     }
@@ -164,17 +168,20 @@ impl Supervisor {
             let limits = TaskLimits { timeout, max_attempts, retry_backoff, trace, queued_since };
             self.limits.insert(job.id, limits);
         }
-        let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
+        let jobs: Vec<JobBrief> = jobs.into_iter().map(|job| self.brief(job)).collect();
         self.decide(Event::Jobs { jobs, more });
     }
 
     /// What the pool must know of a job.
-    fn brief(&self, job: RunnableJob) -> JobBrief {
-        let RunnableJob { id, spec, unclaimed, .. } = job;
+    fn brief(&mut self, job: RunnableJob) -> JobBrief {
+        let RunnableJob { id, spec, unclaimed, leased, .. } = job;
+        let lease = leased.as_ref().map(lease_of);
+        self.chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
         let JobOptions { priority, processes, chunk_size, lock, .. } = spec.options;
         let rules =
             self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
-        JobBrief { id, function: spec.function, priority, processes, chunk_size, lock, rules, unclaimed }
+        let (function, leased) = (spec.function, lease);
+        JobBrief { id, function, priority, processes, chunk_size, lock, rules, unclaimed, leased }
     }
 
     fn child_event(&mut self, worker: WorkerId, event: child::Event) {

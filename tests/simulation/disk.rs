@@ -1,7 +1,7 @@
 //! The reference store behind a disk that may be full, and commits that may be undone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -9,8 +9,8 @@ use gristmill::model::segment::{ResultBody, Used};
 use gristmill::model::{InputSegment, Job, JobId, LeaseId, ResultSegment, Timestamp};
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::{
-    Chunk, Claim, Claimed, Completion, Haste, Intake, NewJob, Order, QueueLimits, Receipt, Release, Requeue,
-    Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
+    Chunk, Claim, Claimed, Completion, Haste, Intake, NewJob, Notice, Order, QueueLimits, Receipt, Release,
+    Requeue, Retried, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
 
 use crate::bugs::Bug;
@@ -47,16 +47,21 @@ impl Disk {
         self.bug == Some(bug)
     }
 
-    pub(crate) fn submit(&self, job: &plan::Job, at: Timestamp) -> Job {
+    /// Submits a job; if there is room, its first task is leased with it.
+    pub(crate) fn submit(&self, job: &plan::Job, has_room: bool, at: Timestamp) -> RunnableJob {
         let lines = (0..job.total).map(|index| job.input(index) + "\n").collect::<String>();
         let segment = InputSegment { first: 0, count: job.total as u32, lines: lines.into() };
         let limits = QueueLimits { tasks: u64::MAX >> 1, bytes: u64::MAX >> 1 };
         let (id, spec, total) = (job.id, job.spec.clone(), job.total);
-        let new = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits, notice: None };
-        match now(self.store.submit(new, vec![segment], at)) {
-            Submitted::New(job) => job,
-            other => panic!("{other:?}"),
-        }
+        let leased = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&leased);
+        let tell = Arc::new(move |_: &Job, chunk: Option<Chunk>| *told.lock().unwrap() = chunk);
+        let notice = Some(Notice { tell, room: Arc::new(has_room.into()), awaited: false });
+        let new = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits, notice };
+        let Submitted::New(job) = now(self.store.submit(new, vec![segment], at)) else { panic!() };
+        let leased = leased.lock().unwrap().take();
+        let first = leased.as_ref().map_or(0, |chunk| u64::from(chunk.count));
+        RunnableJob { leased, ..RunnableJob::new(&job, total - first) }
     }
 
     pub(crate) fn job(&self, id: JobId) -> Option<Job> {

@@ -119,8 +119,11 @@ impl World {
             let limits = Limits { max_attempts, retry_backoff: options.retry_backoff };
             self.limits.insert(job.id, limits);
         }
+        let chunks = &mut self.chunks;
         let brief = |job: RunnableJob| {
-            let RunnableJob { id, spec, unclaimed, .. } = job;
+            let RunnableJob { id, spec, unclaimed, leased, .. } = job;
+            let lease = leased.as_ref().map(lease_of);
+            chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
             let (priority, processes) = (spec.options.priority, spec.options.processes);
             let rules = self.plan.function(&spec.function).rules;
             JobBrief {
@@ -132,6 +135,7 @@ impl World {
                 lock: spec.options.lock,
                 rules,
                 unclaimed,
+                leased: lease,
             }
         };
         let jobs = jobs.into_iter().map(brief).collect();

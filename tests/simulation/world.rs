@@ -184,9 +184,9 @@ impl World {
         let after = self.random.time(ASKING);
         match action {
             Action::Submit(number) => {
-                let accepted = self.disk.submit(&self.plan.jobs[number], self.timestamp());
-                let job = RunnableJob::new(&accepted, accepted.tally.total);
-                if accepted.tally.total > 0 {
+                let plan = &self.plan.jobs[number];
+                let job = self.disk.submit(plan, self.pool.has_room(), self.timestamp());
+                if plan.total > 0 {
                     self.later(after, Happening::Submitted(job.into()));
                 }
             }

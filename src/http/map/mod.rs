@@ -141,7 +141,11 @@ async fn begin_job(edge: &Edge, id: JobId, spec: JobSpec) -> Result<(), Problem>
     let staging = Staging::new(edge.clone(), id);
     match accept(edge, id, (spec, Intake::Streamed), SegmentBuilder::default(), staging, None, false).await? {
         Submitted::QueueFull(queued) => Err(Problem::queue_full(&queued, &edge.limits)),
-        Submitted::New(_) | Submitted::Same(_) | Submitted::Gone(_) | Submitted::Other => Ok(()),
+        Submitted::New(_)
+        | Submitted::Ended(..)
+        | Submitted::Same(_)
+        | Submitted::Gone(_)
+        | Submitted::Other => Ok(()),
     }
 }
 

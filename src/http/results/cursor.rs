@@ -34,6 +34,12 @@ impl Cursor {
         Self { edge, job, order, fields, after, left, read: VecDeque::new(), rendering: None }
     }
 
+    /// With what is at hand of the next results.
+    pub(super) fn with(mut self, read: Option<ResultSegment>) -> Self {
+        self.read.extend(read);
+        self
+    }
+
     /// How many results it has given.
     pub(crate) fn given(&self) -> u64 {
         self.after

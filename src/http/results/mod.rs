@@ -20,7 +20,7 @@ use super::query::{self, Named, Params};
 use super::render::Fields;
 use super::views::JobBody;
 use super::{Edge, Problem};
-use crate::model::{Job, JobId, Verdict};
+use crate::model::{Job, JobId, ResultSegment, Verdict};
 use crate::store::Order;
 
 /// A JSON page has so many items unless asked otherwise.
@@ -289,7 +289,12 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The first results in the order of the inputs, as a page.
-pub(super) async fn first_page(edge: &Edge, job: &Job) -> Result<String, Problem> {
-    Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE).page(PAGE, job).await
+/// The first results in the order of the inputs, as a page; these, if they are at hand.
+pub(super) async fn first_page(
+    edge: &Edge,
+    job: &Job,
+    results: Option<ResultSegment>,
+) -> Result<String, Problem> {
+    let cursor = Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE);
+    cursor.with(results).page(PAGE, job).await
 }

@@ -9,6 +9,7 @@ mod logs;
 mod results;
 mod state;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -94,8 +95,12 @@ impl Store for MemoryStore {
         let outcome = self.lock().submit(job, segments, now);
         if let Submitted::New(accepted) = &outcome {
             self.watches.wake_outbox();
-            let notice = notice.filter(|_| !accepted.state.is_final());
-            notice.iter().for_each(|notice| (notice.tell)(accepted));
+            if let Some(notice) = notice.filter(|_| !accepted.state.is_final()) {
+                let claim = Claim { job: accepted.id, chunks: 1, max_tasks: 1 };
+                let has_room = notice.room.load(Ordering::Relaxed);
+                let first = if has_room { self.claim(claim, now).await?.chunks.pop() } else { None };
+                (notice.tell)(accepted, first);
+            }
             self.watches.wake(accepted.id);
         }
         Ok(outcome)

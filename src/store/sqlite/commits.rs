@@ -1,8 +1,8 @@
 //! The one writer: a thread that runs what waits in one transaction, commits it, and only then answers.
 //!
 //! Group commit: while a commit is being synced, requests gather and share the next one. A request says how soon
-//! its commit must come; without haste, commits are [`COMMIT_INTERVAL`] apart under load and at once after idleness:
-//! a few may follow each other closely, as one input and its result do (the generic cell rate algorithm, ITU-T I.371).
+//! its commit must come; without haste, commits are some time apart under load and at once after idleness: a few may
+//! follow each other closely, as one input and its result do (the generic cell rate algorithm, ITU-T I.371).
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,10 @@ use super::submit::SegmentCache;
 use super::writer::{Writer, full, is_full};
 use crate::store::StoreError;
 
-/// Under load, writes without haste share a commit every so often.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// Under load, writes that come soon share a commit every so often …
+const SOON: Duration = Duration::from_millis(25);
+/// … and those that are patient, if there are no others.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// After idleness, so many commits need not be apart.
 const COMMIT_BURST: u32 = 4;
 /// A commit in haste waits for no more than this.
@@ -36,8 +38,9 @@ pub(super) fn start(writer: Writer) -> WriterHandle {
         .name("store-writer".into())
         .spawn(move || {
             let now = Instant::now();
-            let (pace, commit_time) = (Pace { due: now }, Duration::ZERO);
-            Loop { writer, incoming, pace, commit_time, garbage_due: now, stop }.run();
+            let (soon, patient) = (Pace { interval: SOON, due: now }, Pace { interval: PATIENCE, due: now });
+            let commit_time = Duration::ZERO;
+            Loop { writer, incoming, soon, patient, commit_time, garbage_due: now, stop }.run();
         })
         .expect("a thread can be started while the server starts");
     WriterHandle::new(requests, stopped, thread)
@@ -46,26 +49,28 @@ pub(super) fn start(writer: Writer) -> WriterHandle {
 /// How far commits without haste are to be apart.
 #[derive(Debug)]
 struct Pace {
-    /// Were all commits [`COMMIT_INTERVAL`] apart, the next would be due then.
+    interval: Duration,
+    /// Were all commits so far apart, the next would be due then.
     due: Instant,
 }
 
 impl Pace {
     /// Notes a commit. One in haste does not wait, so it must not have others wait for longer than one interval.
     fn committed(&mut self, now: Instant) {
-        self.due = (self.due.max(now) + COMMIT_INTERVAL).min(now + COMMIT_INTERVAL * COMMIT_BURST);
+        self.due = (self.due.max(now) + self.interval).min(now + self.interval * COMMIT_BURST);
     }
 
     /// How long until a commit without haste.
     fn wait(&self, now: Instant) -> Duration {
-        self.due.saturating_duration_since(now + COMMIT_INTERVAL * (COMMIT_BURST - 1))
+        self.due.saturating_duration_since(now + self.interval * (COMMIT_BURST - 1))
     }
 }
 
 struct Loop {
     writer: Writer,
     incoming: Receiver<Request>,
-    pace: Pace,
+    soon: Pace,
+    patient: Pace,
     /// How long the last commit took.
     commit_time: Duration,
     /// When some more garbage is to be removed, if there is any.
@@ -101,7 +106,9 @@ impl Loop {
         let outcome = self.commit();
         self.commit_time = start.elapsed();
         let took = outcome.is_ok().then_some(self.commit_time);
-        self.pace.committed(Instant::now());
+        let now = Instant::now();
+        self.soon.committed(now);
+        self.patient.committed(now);
         let (word, outcome) = match outcome {
             Ok(()) => (Ok(()), Ok(())),
             Err(error) if is_full(&error) => {
@@ -160,11 +167,15 @@ impl Loop {
 
     /// Runs `first` and all that comes until the commit is due; gives what is to be answered after it.
     fn gather(&mut self, first: Request) -> Vec<Answer> {
-        let (mut answers, mut hurry, mut lingers_until) = (Vec::new(), false, None);
+        let (mut answers, mut hurry, mut pace, mut lingers_until) = (Vec::new(), false, &self.patient, None);
         let mut next = Some(first);
         for _ in 0..MAX_GROUP {
             let Some(request) = next.take() else { break };
-            hurry |= request.urgency == Urgency::Now;
+            match request.urgency {
+                Urgency::Now => hurry = true,
+                Urgency::Soon => pace = &self.soon,
+                Urgency::Patient | Urgency::Relaxed => {}
+            }
             answers.extend((request.work)(&mut self.writer));
             hurry |= std::mem::take(&mut self.writer.hurry);
             let now = Instant::now();
@@ -172,7 +183,7 @@ impl Loop {
                 true => self.linger(&mut lingers_until, now),
                 // The pool hands out no more work while too much of what was answered is not durable.
                 false if answers.len() >= MANY => Duration::ZERO,
-                false => self.pace.wait(now),
+                false => pace.wait(now),
             };
             next = if wait.is_zero() { self.incoming.take() } else { self.incoming.rest(wait) }.ok();
         }
@@ -223,22 +234,22 @@ mod tests {
     #[test]
     fn a_few_commits_follow_each_other_and_more_are_an_interval_apart() {
         let now = Instant::now();
-        let mut pace = Pace { due: now };
+        let mut pace = Pace { interval: SOON, due: now };
         for _ in 1..COMMIT_BURST {
             assert_eq!(pace.wait(now), Duration::ZERO);
             pace.committed(now);
         }
         assert_eq!(pace.wait(now), Duration::ZERO);
         pace.committed(now);
-        assert_eq!(pace.wait(now), COMMIT_INTERVAL);
-        assert_eq!(pace.wait(now + COMMIT_INTERVAL), Duration::ZERO);
+        assert_eq!(pace.wait(now), SOON);
+        assert_eq!(pace.wait(now + SOON), Duration::ZERO);
     }
 
     #[test]
     fn commits_in_haste_never_have_others_wait_for_longer_than_an_interval() {
         let now = Instant::now();
-        let mut pace = Pace { due: now };
+        let mut pace = Pace { interval: SOON, due: now };
         (0..1000).for_each(|_| pace.committed(now));
-        assert_eq!(pace.wait(now), COMMIT_INTERVAL);
+        assert_eq!(pace.wait(now), SOON);
     }
 }

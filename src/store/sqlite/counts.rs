@@ -29,7 +29,8 @@ const KEEP: &str = "
         UPDATE live_jobs SET jobs = jobs + 1 WHERE state = NEW.state;
         INSERT INTO counted_tasks SELECT NEW.function, 0, 0, 0
             WHERE NOT EXISTS (SELECT 1 FROM counted_tasks WHERE function = NEW.function);
-        UPDATE counted_tasks SET unfinished = unfinished + NEW.total WHERE function = NEW.function;
+        UPDATE counted_tasks SET unfinished = unfinished + NEW.total - NEW.succeeded - NEW.failed - NEW.cancelled
+            WHERE function = NEW.function;
     END;
 
     CREATE TEMP TRIGGER count_live_jobs AFTER UPDATE OF state ON jobs WHEN OLD.state <> NEW.state BEGIN

@@ -13,9 +13,9 @@ use crate::store::{StoreError, StoreResult};
 pub(super) enum Urgency {
     /// At once; answered when durable.
     Now,
-    /// Within some 100 ms; answered when durable.
+    /// Within some 25 ms; answered when durable.
     Soon,
-    /// As [`Self::Soon`], and run only then if nothing else wakes the writer: for many small writes it then wakes once.
+    /// Within some 100 ms, and run only then if nothing else wakes the writer: for many small writes it then wakes once.
     Patient,
     /// Within some 100 ms; answered before it is durable.
     Relaxed,
@@ -68,7 +68,7 @@ impl WriterHandle {
         urgency: Urgency,
         work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.send(urgency, false, work).await
+        self.request(urgency, |writer| writer.run(false, work)).await
     }
 
     /// As [`Self::write`], for work that knows of jobs by [`Writer::progress`] alone, not by their rows.
@@ -77,18 +77,18 @@ impl WriterHandle {
         urgency: Urgency,
         work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.send(urgency, true, work).await
+        self.request(urgency, |writer| writer.run(true, work)).await
     }
 
-    async fn send<T: Send + 'static>(
+    /// Has `request` made, of one run or several that count each for itself, in the writer's next transaction.
+    pub(super) async fn request<T: Send + 'static>(
         &self,
         urgency: Urgency,
-        of_tasks: bool,
-        work: impl FnOnce(&mut Writer) -> rusqlite::Result<T> + Send + 'static,
+        request: impl FnOnce(&mut Writer) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |writer| {
-            let outcome = writer.run(of_tasks, work);
+            let outcome = request(writer);
             if urgency == Urgency::Relaxed {
                 // A caller that went away needs no answer; the same below.
                 drop(answer.send(outcome));

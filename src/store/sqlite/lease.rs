@@ -1,11 +1,13 @@
 //! Chunks go out under leases and come back as results, or go back to the queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::payloads::Kind;
 use super::rows::{self, Progress};
+use super::running::Held;
 use super::writer::Writer;
 use crate::model::{JobId, JobState, LeaseId, OnError, Timestamp};
 use crate::store::{Chunk, Claim, Claimed, Completion, Receipt, Release, Requeue};
@@ -30,10 +32,12 @@ impl Writer {
         if !progress.state.is_runnable() {
             return Ok(Claimed::default());
         }
+        let may_retry = self.running.may_retry(claim.job);
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut bytes = 0;
         while chunks.len() < claim.chunks as usize && bytes < CLAIM_BYTES {
-            let next = match self.claim_retry(claim, now)? {
+            let again = if may_retry { self.claim_retry(claim, now)? } else { None };
+            let next = match again {
                 Some(chunk) => Some(chunk),
                 None => self.claim_next(claim, &mut progress)?,
             };
@@ -41,7 +45,7 @@ impl Writer {
             bytes += chunk.inputs.len();
             chunks.push(chunk);
         }
-        let (due, later) = self.waiting_retries(claim.job, now)?;
+        let (due, later) = if may_retry { self.waiting_retries(claim.job, now)? } else { (0, None) };
         let unclaimed = progress.total - progress.next_index + due;
         if !chunks.is_empty() {
             self.note_claim(claim.job, progress, now);
@@ -93,11 +97,7 @@ impl Writer {
         // Counted here and not by the database: a number must not come again, even if this transaction is undone.
         self.last_lease += 1;
         let lease = LeaseId(self.last_lease);
-        let sql =
-            "INSERT INTO leases (id, job, first, count, attempt, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let epoch = self.epoch.0 as i64;
-        let values = params![lease.0 as i64, job.as_bytes(), first as i64, count, attempt, epoch];
-        self.conn.prepare_cached(sql)?.execute(values)?;
+        self.running.note_lease(lease, Some(Held { job, first, count, attempt }));
         Ok(Some(Chunk { lease, job, first, count, attempt, inputs }))
     }
 
@@ -119,7 +119,7 @@ impl Writer {
         self.running.note(job, progress, None, None);
     }
 
-    pub(super) fn complete_if_leased(&mut self, done: &Completion, now: Timestamp) -> Result<Receipt> {
+    pub(super) fn complete_if_leased(&mut self, done: &Arc<Completion>, now: Timestamp) -> Result<Receipt> {
         let count = done.outcomes.count();
         if !self.shrink_lease(done.lease, done.first, count)? {
             return self.stale(done.job);
@@ -189,18 +189,30 @@ impl Writer {
             let (job, first) = (release.job.as_bytes(), release.first as i64);
             let values = params![job, first, release.count, attempt, alone, not_before];
             self.conn.prepare_cached(sql)?.execute(values)?;
+            self.running.note_retry();
         }
         Ok(self.note(release.job, progress, None, now))
     }
 
     fn attempt_of(&self, lease: LeaseId) -> Result<u32> {
+        if let Some(held) = self.running.lease(lease) {
+            return Ok(held.attempt);
+        }
         let sql = "SELECT attempt FROM leases WHERE id = ?1";
         let attempt = self.conn.prepare_cached(sql)?.query_row([lease.0 as i64], |row| row.get(0));
         Ok(attempt.optional()?.unwrap_or(1))
     }
 
     /// Takes the next `count` tasks out of the lease; `false` if it does not hold them, for this epoch.
-    fn shrink_lease(&self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+    fn shrink_lease(&mut self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+        if let Some(held) = self.running.lease(lease) {
+            let holds = held.first == first && held.count >= count;
+            if holds {
+                let rest = Held { first: first + u64::from(count), count: held.count - count, ..held };
+                self.running.note_lease(lease, Some(rest).filter(|rest| rest.count > 0));
+            }
+            return Ok(holds);
+        }
         let values = params![lease.0 as i64, self.epoch.0 as i64, first as i64, count];
         let sql = "DELETE FROM leases WHERE id = ?1 AND epoch = ?2 AND first = ?3 AND count = ?4";
         if self.conn.prepare_cached(sql)?.execute(values)? == 1 {
@@ -212,7 +224,14 @@ impl Writer {
     }
 
     /// Takes the last `count` tasks, from `first` on, off the lease; `false` if it does not end with them.
-    fn cut_lease(&self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+    fn cut_lease(&mut self, lease: LeaseId, first: u64, count: u32) -> Result<bool> {
+        if let Some(held) = self.running.lease(lease) {
+            let holds = held.first + u64::from(held.count) == first + u64::from(count) && held.count > count;
+            if holds {
+                self.running.note_lease(lease, Some(Held { count: held.count - count, ..held }));
+            }
+            return Ok(holds);
+        }
         let sql = "UPDATE leases SET count = count - ?4
                    WHERE id = ?1 AND epoch = ?2 AND first + count = ?3 + ?4 AND count > ?4";
         let values = params![lease.0 as i64, self.epoch.0 as i64, first as i64, count];
@@ -228,7 +247,7 @@ impl Writer {
         &mut self,
         job: JobId,
         mut progress: Progress,
-        done: Option<&Completion>,
+        done: Option<&Arc<Completion>>,
         now: Timestamp,
     ) -> Receipt {
         let ended = self.end_if_complete(job, &mut progress).then_some(now);

@@ -26,7 +26,7 @@ mod submit;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,6 +45,7 @@ pub use files::{BackupError, backup};
 use handle::{Urgency, WriterHandle};
 use payloads::{PayloadDir, Payloads};
 use readers::Readers;
+use running::Awaited;
 use space::Space;
 use writer::{Writer, unless_full};
 
@@ -106,6 +107,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct SqliteStore {
     epoch: Epoch,
+    /// The name of this node.
+    node: String,
     writer: WriterHandle,
     readers: Arc<Readers>,
     payload_dir: PayloadDir,
@@ -144,8 +147,8 @@ impl SqliteStore {
         let (payload_dir, space) = (payloads.dir.clone(), Space::new(dir));
         let shared = (watches.clone(), counts.clone());
         let writer = commits::start(Writer::new((conn, payloads), epoch, node.to_owned(), shared, space));
-        let (readers, dir) = (Arc::new(readers), dir.to_owned());
-        Ok(Self { epoch, writer, readers, payload_dir, watches, counts, dir })
+        let (readers, dir, node) = (Arc::new(readers), dir.to_owned(), node.to_owned());
+        Ok(Self { epoch, node, writer, readers, payload_dir, watches, counts, dir })
     }
 
     /// Becomes `Some` with the reason when the store has stopped after a failed write; the server must end then.
@@ -221,14 +224,21 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> StoreResult<Submitted> {
         let notice = job.notice.clone();
+        let awaited = notice.as_ref().filter(|notice| notice.awaited).map(|_| Awaited::default());
+        let waits = awaited.clone();
         let submit = move |w: &mut Writer| {
-            let submitted = w.submit(job, segments, now)?;
+            let of_tasks = w.knows_enough_for(&job, &segments);
+            let submitted = w.run(of_tasks, unless_full(|w| w.submit(job, segments, waits, now)))?;
             if let (Submitted::New(job), Some(notice)) = (&submitted, notice) {
-                w.tell(job, &notice);
+                w.tell(job, &notice, now);
             }
             Ok(submitted)
         };
-        self.writer.take_in(Urgency::Now, submit).await
+        let submitted = self.writer.request(Urgency::Now, submit).await?;
+        Ok(match (submitted, awaited.and_then(Arc::into_inner).and_then(OnceLock::into_inner)) {
+            (Submitted::New(job), Some(ended)) => ended.of(job, &self.node),
+            (submitted, _) => submitted,
+        })
     }
 
     async fn job(&self, id: JobId) -> StoreResult<Option<Job>> {
@@ -285,7 +295,12 @@ impl Store for SqliteStore {
             // A large one is written while others run.
             Haste::Soon | Haste::Patient => Urgency::Soon,
         };
-        self.writer.write_of_tasks(urgency, move |w| w.complete_if_leased(&done, now)).await
+        let complete = move |w: &mut Writer| {
+            // A failure may stop its job, which must have a row then.
+            let of_tasks = done.outcomes.failed() == 0 || !w.running.is_new(done.job);
+            w.run(of_tasks, |w| w.complete_if_leased(&done, now))
+        };
+        self.writer.request(urgency, complete).await
     }
 
     async fn release_if_leased(&self, release: Release, now: Timestamp) -> StoreResult<Receipt> {

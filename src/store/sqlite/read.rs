@@ -250,7 +250,7 @@ pub(super) fn runnable(
         let (labels, options) = (rows::from_json(row, 3)?, rows::from_json(row, 4)?);
         let spec = JobSpec { function: row.get(1)?, name: row.get(2)?, labels, options };
         let (id, unclaimed, queued_since) = (rows::job_id(row, 0)?, rows::u64(row, 5)?, rows::time(row, 6)?);
-        Ok(RunnableJob { id, spec, unclaimed, queued_since })
+        Ok(RunnableJob { id, spec, unclaimed, queued_since, leased: None })
     };
     let mut values: Vec<&dyn ToSql> = vec![&limit];
     let key = after.as_ref().map(|(priority, id)| (priority, id.as_bytes().as_slice()));

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::callbacks;
-use crate::model::{Histogram, JobId, JobOptions, JobState, OnError, Span, Tally, Timestamp};
-use crate::store::{CallbackState, Intake};
+use crate::model::{Histogram, JobId, JobOptions, JobSpec, JobState, OnError, Span, Tally, Timestamp};
+use crate::store::{CallbackState, Intake, NewJob};
 
 /// What a write must know of its job.
 #[derive(Clone, Debug)]
@@ -34,6 +34,24 @@ impl Progress {
 }
 
 impl Progress {
+    /// That of a new job in this state.
+    pub(super) fn new(job: &NewJob, state: JobState) -> Self {
+        let options = &job.spec.options;
+        Self {
+            state,
+            started_at: None,
+            on_error: options.on_error,
+            tally: Tally { total: job.total, ..Tally::default() },
+            total: job.total,
+            next_index: 0,
+            next_seq: 1,
+            cpu_ns: 0,
+            task_times: Histogram::default(),
+            is_open: job.intake.is_open(),
+            callback_url: options.callback_url.clone(),
+        }
+    }
+
     pub(super) const SELECT: &str = "SELECT state, options, total, succeeded, failed, cancelled, next_index,
         next_seq, cpu_ns, task_times, is_open, started_at FROM jobs WHERE id = ?1 AND state NOT IN ('staging', 'deleted')";
 
@@ -70,6 +88,53 @@ pub(super) fn intake(intake: Intake) -> i64 {
     }
 }
 
+/// What the row of a new job says besides its progress.
+#[derive(Debug)]
+pub(super) struct NewRow {
+    pub(super) spec: JobSpec,
+    pub(super) intake: Intake,
+    pub(super) created_at: Timestamp,
+    pub(super) input_bytes: u64,
+}
+
+/// Adds a job, in the place of the one that its inputs were staged under; what has ended is to be told.
+pub(super) fn insert(
+    conn: &Connection,
+    job: JobId,
+    new: &NewRow,
+    progress: &Progress,
+    ended: Option<Timestamp>,
+) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO jobs
+               (id, function, name, labels, options, priority, state, total, is_open, next_index, next_seq, succeeded,
+               failed, cancelled, created_at, started_at, finished_at, cpu_ns, task_times, input_bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    let NewRow { spec, created_at, input_bytes, .. } = new;
+    conn.prepare_cached(sql)?.execute(params![
+        job.as_bytes(),
+        spec.function,
+        spec.name,
+        to_json(&spec.labels),
+        to_json(&spec.options),
+        spec.options.priority,
+        progress.state.as_str(),
+        progress.total as i64,
+        intake(new.intake),
+        progress.next_index as i64,
+        progress.next_seq as i64,
+        progress.tally.succeeded as i64,
+        progress.tally.failed as i64,
+        progress.tally.cancelled as i64,
+        created_at.0,
+        progress.started_at.map(|at| at.0),
+        ended.map(|at| at.0),
+        progress.cpu_ns as i64,
+        progress.task_times.to_bytes(),
+        *input_bytes as i64,
+    ])?;
+    tell_of_end(conn, job, progress, ended)
+}
+
 /// Keeps the counts and the state; what has ended is to be told.
 pub(super) fn save(
     conn: &Connection,
@@ -92,6 +157,10 @@ pub(super) fn save(
         ended.map(|at| at.0),
         progress.started_at.map(|at| at.0),
     ])?;
+    tell_of_end(conn, job, progress, ended)
+}
+
+fn tell_of_end(conn: &Connection, job: JobId, progress: &Progress, ended: Option<Timestamp>) -> Result<()> {
     match (&progress.callback_url, ended) {
         (Some(url), Some(now)) => callbacks::job_ended(conn, job, url, now),
         _ => Ok(()),

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Result, params};
 
 use super::payloads::{self, Kind, Lines};
+use super::rows::{NewRow, Progress};
+use super::running::Awaited;
 use super::writer::{Writer, full};
-use super::{callbacks, read, rows};
+use super::{read, rows};
 use crate::model::{Histogram, InputSegment, Job, JobId, JobState, OnError, Tally, Timestamp};
 use crate::store::{Appended, IdempotencyKey, MoreInputs, NewJob, QueueLimits, Submitted};
 
@@ -29,6 +31,7 @@ impl Writer {
         &mut self,
         job: NewJob,
         segments: Vec<InputSegment>,
+        awaited: Option<Awaited>,
         now: Timestamp,
     ) -> Result<Submitted> {
         if let Some(key) = &job.key {
@@ -51,30 +54,12 @@ impl Writer {
         let tally = Tally { total: job.total, ..Tally::default() };
         let is_over = job.total == 0 && !job.intake.is_open();
         let state = if is_over { tally.final_state(OnError::Continue) } else { JobState::Queued };
-        let sql = "INSERT OR REPLACE INTO jobs
-                   (id, function, name, labels, options, priority, state, total, created_at, finished_at, input_bytes, is_open)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         let finished_at = state.is_final().then_some(now);
         self.keep_labels(&job)?;
-        let spec = &job.spec;
-        self.conn.prepare_cached(sql)?.execute(params![
-            job.id.as_bytes(),
-            spec.function,
-            spec.name,
-            rows::to_json(&spec.labels),
-            rows::to_json(&spec.options),
-            spec.options.priority,
-            state.as_str(),
-            job.total as i64,
-            now.0,
-            finished_at.map(|at| at.0),
-            input_bytes as i64,
-            rows::intake(job.intake),
-        ])?;
-        if let (Some(url), true) = (&spec.options.callback_url, is_over) {
-            callbacks::job_ended(&self.conn, job.id, url, now)?;
-            self.to_be_told += 1;
-        }
+        let progress = Progress::new(&job, state);
+        self.to_be_told += u32::from(is_over && progress.callback_url.is_some());
+        let new = NewRow { spec: job.spec.clone(), intake: job.intake, created_at: now, input_bytes };
+        self.running.note_new((job.id, new), progress, finished_at, awaited);
         self.changed.insert(job.id);
         Ok(Submitted::New(Job {
             id: job.id,
@@ -186,13 +171,19 @@ impl Writer {
         if staged + last_count == total { Ok(staged_bytes + last_bytes) } else { Err(full()) }
     }
 
+    /// Whether to accept this job nothing is to be known of others but what is at hand.
+    pub(super) fn knows_enough_for(&self, job: &NewJob, segments: &[InputSegment]) -> bool {
+        let counts = segments.iter().map(|segment| u64::from(segment.count));
+        let bytes = segments.iter().map(|segment| segment.lines.len() as u64);
+        let is_all = counts.sum::<u64>() == job.total;
+        let room = self.queued_at_most.filter(|queued| queued.leave_room(job.limits, job.total, bytes.sum()));
+        job.key.is_none() && is_all && room.is_some()
+    }
+
     /// How much is queued, if it is too much with these as well. It is added up only when it may be too much: what
     /// is noted otherwise is never too little.
     fn queue_is_full(&mut self, limits: QueueLimits, tasks: u64, bytes: u64) -> Result<Option<QueueLimits>> {
-        let fits = |queued: &QueueLimits| {
-            queued.tasks.saturating_add(tasks) <= limits.tasks
-                && queued.bytes.saturating_add(bytes) <= limits.bytes
-        };
+        let fits = |queued: &QueueLimits| queued.leave_room(limits, tasks, bytes);
         let queued = match self.queued_at_most.filter(fits) {
             Some(queued) => queued,
             None => self.queued()?,

@@ -1,6 +1,7 @@
 //! What requests are run with, one at a time: each leaves no trace if it fails.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -9,9 +10,9 @@ use super::payloads::{Payloads, is_out_of_descriptors};
 use super::running::Running;
 use super::space::Space;
 use super::submit::SegmentCache;
-use crate::model::{Epoch, Job, JobId};
+use crate::model::{Epoch, Job, JobId, Timestamp};
 use crate::store::watch::Watches;
-use crate::store::{Notice, QueueLimits, StoreError, StoreResult};
+use crate::store::{Claim, Notice, QueueLimits, StoreError, StoreResult};
 
 /// How a request begins, ends, and is undone: with a savepoint, for which SQLite copies each page that it changes …
 const UNDONE_ALONE: [&[&str]; 3] =
@@ -81,15 +82,19 @@ impl Writer {
         }
     }
 
-    /// Tells of a job that this transaction takes in.
-    pub(super) fn tell(&mut self, job: &Job, notice: &Notice) {
+    /// Tells of a job that this transaction takes in, and if there is room for it, leases its first task.
+    pub(super) fn tell(&mut self, job: &Job, notice: &Notice, now: Timestamp) {
         if job.state.is_final() {
             return;
         }
-        (notice.tell)(job);
         if notice.awaited {
             self.awaited.insert(job.id);
         }
+        let claim = Claim { job: job.id, chunks: 1, max_tasks: 1 };
+        // What goes wrong with it goes wrong when it is claimed.
+        let mut leased = || self.run(true, |writer| writer.claim(claim, now)).ok()?.chunks.pop();
+        let first = if notice.room.load(Ordering::Relaxed) { leased() } else { None };
+        (notice.tell)(job, first);
     }
 
     /// Runs one request so that it leaves no trace if it fails. One that is not of tasks finds all in the rows, and may
@@ -128,7 +133,8 @@ impl Writer {
             return Ok(());
         }
         let [begin, end, undo] = UNDONE_ALONE;
-        let outcome = execute(&self.conn, begin).and_then(|()| self.running.write(&self.conn, &self.node));
+        let outcome = execute(&self.conn, begin)
+            .and_then(|()| self.running.write(&self.conn, (&self.node, self.epoch)));
         let outcome = outcome.and_then(|()| execute(&self.conn, end));
         match outcome {
             Ok(()) => self.running.written(),

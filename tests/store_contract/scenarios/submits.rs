@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use gristmill::model::{Job, JobState};
 use gristmill::store::{
-    Appended, IdempotencyKey, Intake, JobFilter, MoreInputs, NewJob, Notice, QueueLimits, Submitted,
+    Appended, Chunk, IdempotencyKey, Intake, JobFilter, MoreInputs, NewJob, Notice, QueueLimits, Submitted,
 };
 
 use crate::bench::{Bench, ENOUGH, inputs, lines_of, options, segment, spec};
@@ -40,8 +40,10 @@ pub(super) async fn a_job_is_told_of_once_and_only_if_there_is_something_to_do(b
     let told = Arc::new(Mutex::new(Vec::new()));
     let notice = {
         let told = told.clone();
-        let tell = move |job: &Job| told.lock().unwrap().push((job.id, job.tally.total));
-        Notice { tell: Arc::new(tell), awaited: true }
+        let tell = move |job: &Job, leased: Option<Chunk>| {
+            told.lock().unwrap().push((job.id, job.tally.total, leased));
+        };
+        Notice { tell: Arc::new(tell), room: Arc::default(), awaited: true }
     };
     let submit = async |inputs: Vec<String>, key: &str, limits| {
         let (id, total) = (Bench::new_id(), inputs.len() as u64);
@@ -56,7 +58,7 @@ pub(super) async fn a_job_is_told_of_once_and_only_if_there_is_something_to_do(b
     assert!(matches!(submit(Vec::new(), "b", ENOUGH).await, Submitted::New(_)));
     let none = QueueLimits { tasks: 0, bytes: 0 };
     assert!(matches!(submit(inputs(1), "c", none).await, Submitted::QueueFull(_)));
-    assert_eq!(*told.lock().unwrap(), [(job.id, 3)]);
+    assert_eq!(*told.lock().unwrap(), [(job.id, 3, None)]);
 }
 
 pub(super) async fn a_job_without_inputs_has_succeeded(bench: Bench) {
