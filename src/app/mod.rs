@@ -72,7 +72,7 @@ pub async fn serve(
     sweep(store.clone(), config.retention, config.retention_count);
     let browsers = config.browsers.clone().into();
     let limits = config.limits;
-    let edge = Edge {
+    let edge = Edge::new(http::Parts {
         store,
         supervisor: supervisor.clone(),
         functions,
@@ -83,7 +83,7 @@ pub async fn serve(
         metrics,
         now,
         draining,
-    };
+    });
     tell_ends(&edge);
     let connections = axum_server::Handle::new();
     let server = serve_http(listener, edge, connections.clone());

@@ -68,11 +68,10 @@ impl Wait {
 
     /// Waits until the job has ended, the time is over or the server shuts down; gives the job as it is then.
     async fn for_end(mut self, edge: &Edge, mut job: Job) -> Result<Job, Problem> {
-        let mut draining = edge.draining.clone();
         while !job.state.is_final() {
             let changed = tokio::select! {
                 () = self.watch.changed() => true,
-                _ = draining.wait_for(|draining| *draining) => false,
+                () = edge.shuts_down() => false,
                 () = sleep_until(self.until) => false,
             };
             if !changed {

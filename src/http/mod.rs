@@ -33,6 +33,7 @@ mod timeline;
 mod views;
 mod watched;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,9 +121,12 @@ impl FunctionOptions {
     }
 }
 
-/// What the handlers work with; cheap to clone.
+/// What the handlers work with; cheap to clone, as each layer of a request does.
 #[derive(Clone)]
-pub struct Edge {
+pub struct Edge(Arc<Parts>);
+
+/// What an [`Edge`] consists of.
+pub struct Parts {
     /// The truth.
     pub store: Arc<dyn Store>,
     /// The supervisor.
@@ -143,6 +147,27 @@ pub struct Edge {
     pub now: fn() -> Timestamp,
     /// Turns true when the server shuts down: no new jobs, and streams that follow it or a job end.
     pub draining: watch::Receiver<bool>,
+}
+
+impl Edge {
+    /// The edge over these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Waits until the server shuts down.
+    async fn shuts_down(&self) {
+        // One whose other end is gone does as well.
+        drop(self.draining.clone().wait_for(|draining| *draining).await);
+    }
+}
+
+impl Deref for Edge {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// The whole API. What a route does stands at its handler, and goes from there into the document.

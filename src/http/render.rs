@@ -6,6 +6,9 @@ use crate::model::segment::{ResultBody, Used};
 use crate::model::{Outcomes, ResultSegment, TaskError};
 use crate::store::Order;
 
+/// About so many bytes of a result's line are not its output.
+const LINE_BYTES: usize = 160;
+
 /// What of each result is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fields {
@@ -40,6 +43,16 @@ impl Rendering {
         let mut rendering = Self { segment, position, only_failed, done: 0, outcome_at: 0, line_at: 0 };
         rendering.each(skip, |_, _| true);
         rendering
+    }
+
+    /// About how many bytes its lines are.
+    pub fn bytes(&self) -> usize {
+        let stored = match &self.segment.body {
+            ResultBody::Ran { lines, .. } => lines.len(),
+            ResultBody::NotRun { error } => error.len(),
+            ResultBody::Cancelled => 0,
+        };
+        stored.saturating_add(self.segment.count as usize * LINE_BYTES)
     }
 
     /// Whether nothing is left of it.

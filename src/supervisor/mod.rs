@@ -96,7 +96,8 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) 
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);
     let handle = Handle::new(asks, supervisor.news.clone(), supervisor.room.clone());
-    (handle, tokio::spawn(supervisor.run(incoming)))
+    let runtime = tokio::runtime::Handle::current();
+    (handle, tokio::task::spawn_blocking(move || runtime.block_on(supervisor.run(incoming))))
 }
 
 /// The supervisor's task, which ends when it has drained or the store has stopped.

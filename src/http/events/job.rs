@@ -190,7 +190,7 @@ impl Follower {
         };
         tokio::select! {
             () = changed => Some(()),
-            _ = self.edge.draining.wait_for(|draining| *draining) => None,
+            () = self.edge.shuts_down() => None,
         }
     }
 }

@@ -197,7 +197,7 @@ impl Follower {
                         Err(RecvError::Closed) => return None,
                     }
                 }
-                _ = edge.draining.wait_for(|draining| *draining) => return None,
+                () = edge.shuts_down() => return None,
             }
         }
     }

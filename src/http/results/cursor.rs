@@ -51,7 +51,7 @@ impl Cursor {
         while self.left > 0 && lines.len() < PIECE_BYTES && self.has_more(lines.is_empty()).await? {
             let Some(rendering) = &mut self.rendering else { continue };
             if lines.is_empty() {
-                lines.reserve(PIECE_BYTES + PIECE_BYTES / 8);
+                lines.reserve(rendering.bytes().min(PIECE_BYTES + PIECE_BYTES / 8));
             }
             let count = rendering.render(&mut lines, self.left, PIECE_BYTES, self.fields);
             self.after = rendering.after();

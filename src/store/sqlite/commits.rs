@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// After idleness, so many commits need not be apart.
 const COMMIT_BURST: u32 = 4;
 /// A commit in haste waits for no more than this.
-const MOST_LINGER: Duration = Duration::from_millis(1);
+const MOST_LINGER: Duration = Duration::from_millis(5);
 /// A transaction takes no more requests than this, so that the first of them is not kept waiting.
 const MAX_GROUP: usize = 4096;
 /// While the disk is full, garbage is removed a little at a time, so that there is room to note it.
@@ -199,7 +199,8 @@ impl Loop {
         if self.writer.awaited.is_empty() {
             return Duration::ZERO;
         }
-        until.get_or_insert(now + self.commit_time.min(MOST_LINGER)).saturating_duration_since(now)
+        let left = until.get_or_insert(now + MOST_LINGER).saturating_duration_since(now);
+        left.min(self.commit_time)
     }
 
     fn collect_garbage(&mut self) -> rusqlite::Result<()> {
