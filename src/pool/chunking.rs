@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A chunk is to take about this long unless its function says otherwise: dispatch costs some 0.1 ms, so this hides
 /// it to about one part in a hundred.
-pub(super) const CHUNK_TIME: Duration = Duration::from_millis(8);
+pub(super) const CHUNK_TIME: Duration = Duration::from_millis(10);
 /// Near the end of a job chunks shrink, but not below this part of that time.
 const LEAST_PART: u32 = 16;
 /// A chunk grows to at most so many times the one before, as a first measurement may mislead.
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(time.next_chunk(PLENTY, 2), 1);
         time.observe(1, Duration::from_nanos(500));
         let sizes: Vec<u32> = (0..6).map(|_| time.next_chunk(PLENTY, 2)).collect();
-        assert_eq!(sizes, [8, 64, 512, 4096, 16_000, 16_000]);
+        assert_eq!(sizes, [8, 64, 512, 4096, 20_000, 20_000]);
     }
 
     #[test]
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn chunks_shrink_towards_the_end_but_not_below_half_a_millisecond() {
+    fn chunks_shrink_towards_the_end_but_not_below_some_half_a_millisecond() {
         let mut time = TaskTime { chunk_time: CHUNK_TIME, mean_ns: Some(100_000.0), last_chunk: 80 };
-        assert_eq!(time.next_chunk(PLENTY, 2), 80);
+        assert_eq!(time.next_chunk(PLENTY, 2), 100);
         assert_eq!(time.next_chunk(100, 2), 25);
-        assert_eq!(time.next_chunk(10, 2), 5);
-        assert_eq!(time.next_chunk(1, 2), 5);
+        assert_eq!(time.next_chunk(10, 2), 6);
+        assert_eq!(time.next_chunk(1, 2), 6);
         assert!(time.pipelines());
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::{Job, Plan};
 use crate::results::Results;
 
 /// A chunk takes about so long; jobs take turns of so much worker time.
-const CHUNK_TIME: Duration = Duration::from_millis(8);
+const CHUNK_TIME: Duration = Duration::from_millis(10);
 const TURN: Duration = Duration::from_millis(100);
 
 /// A worker, as what was told of it says.

@@ -18,8 +18,8 @@ impl Child<'_> {
         if self.work.is_empty() {
             self.pass_on_logs();
         }
-        self.settle();
         if let Err(cause) = outcome {
+            self.settle();
             self.end(cause, Duration::ZERO);
             self.process.close_stdout();
         }

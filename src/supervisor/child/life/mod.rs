@@ -138,7 +138,10 @@ impl<'a> Child<'a> {
         if let Some(count) = answered {
             self.take_answers(&answers[..count]);
             self.work.send_next(self.process.queued(), &mut self.process.outgoing);
-            self.process.write()?;
+            // The worker has its next task before others are woken to hear of the last one.
+            let written = self.process.write();
+            self.settle();
+            written?;
         }
         if happened.control {
             self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
