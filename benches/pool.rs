@@ -63,7 +63,7 @@ impl World {
             Command::ListJobs { .. } => {
                 self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false });
             }
-            Command::Claim { job, chunks, max_tasks } => self.claim(job, chunks, max_tasks),
+            Command::Claim { job, chunks, max_tasks, .. } => self.claim(job, chunks, max_tasks),
             Command::Spawn { worker, .. } => self.events.push_back(Event::Ready(worker)),
             Command::Send { worker, lease } => self.sent.push_back((worker, lease)),
             other => panic!("nothing of this world makes it want {other:?}"),

@@ -34,7 +34,7 @@ impl Bench {
     }
 
     fn claim(&self, job: JobId, chunks: u32, max_tasks: u32) -> Vec<Chunk> {
-        let claim = Claim { job, chunks, max_tasks };
+        let claim = Claim { job, chunks, max_tasks, backwards: false };
         self.runtime.block_on(self.store.claim(claim, NOW)).expect("the store claims").chunks
     }
 }

@@ -6,7 +6,7 @@
 mod common;
 
 use common::Server;
-use common::job::Job;
+use common::job::{Job, indices};
 use serde_json::{Value, json};
 
 fn ids(page: &Value) -> Vec<String> {
@@ -47,6 +47,18 @@ fn the_list_is_filtered_by_state_function_and_label() {
     assert_eq!(listed("label=team=x"), [running.id.as_str(), done.id.as_str()]);
     assert_eq!(listed("label=team=x&state=succeeded"), [done.id.as_str()]);
     assert_eq!(listed("label=team=z"), Vec::<String>::new());
+}
+
+#[test]
+fn the_last_of_long_tasks_does_not_begin_last() {
+    let server = Server::start();
+    server.resize(2);
+    let job = server.map("sleep", &json!(vec![0.02; 40]));
+    job.wait();
+    let order = indices(&job.results());
+    let place = |index: u64| order.iter().position(|its| *its == index).unwrap();
+    assert!(place(39) < place(34) && place(38) < place(34), "{order:?}");
+    assert!(place(0) < place(20) && place(20) < place(39), "{order:?}");
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl TaskTime {
         self.takes_less_than(PIPELINE_BELOW)
     }
 
+    /// Whether tasks are known to be so long that it matters in which order the last of them begin.
+    pub(super) fn are_long(&self) -> bool {
+        self.mean_ns.is_some() && !self.pipelines()
+    }
+
     /// Whether its next single task should be at hand before a worker is done with the one it is at.
     pub(super) fn prefetches(&self) -> bool {
         self.takes_less_than(PREFETCH_BELOW)

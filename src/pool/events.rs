@@ -112,6 +112,8 @@ pub enum Command {
         chunks: u32,
         /// … of so many tasks.
         max_tasks: u32,
+        /// From the last task on.
+        backwards: bool,
     },
     /// Start a worker; answered by [`Event::Ready`] or [`Event::Gone`].
     Spawn {

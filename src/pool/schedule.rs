@@ -16,6 +16,10 @@ const PLENTY: u32 = 4;
 /// So many chunks a slot more than its workers need next are claimed of a job that has plenty of short ones.
 const AHEAD: u32 = 4;
 
+/// The last tasks of a job, so many a slot, begin with the very last: inputs are often sorted, and were the longest of
+/// them to begin last, one worker would be at it while the others have nothing to do.
+const LAST: u32 = 4;
+
 /// How many slots each job is to have, in the order of their turns.
 type Shares = Vec<(JobId, u32)>;
 
@@ -59,7 +63,7 @@ impl Pool {
             }
         }
         for job in self.jobs.reconsider() {
-            self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1 });
+            self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1, backwards: false });
         }
         let shares = self.share_out();
         self.room = self.slots.saturating_sub(shares.iter().map(|(_, share)| share).sum());
@@ -194,7 +198,10 @@ impl Pool {
             let few = u64::from(max_tasks) * u64::from(chunks + ahead) * u64::from(PLENTY);
             let ahead =
                 if entry.brief.unclaimed > few && entry.time.claims_ahead(max_tasks) { ahead } else { 0 };
-            self.commands.push(Command::Claim { job: *job, chunks: chunks + ahead, max_tasks });
+            let is_last = entry.brief.unclaimed <= u64::from(LAST * share);
+            let backwards = is_last && entry.brief.chunk_size.is_none() && entry.time.are_long();
+            let max_tasks = if backwards { 1 } else { max_tasks };
+            self.commands.push(Command::Claim { job: *job, chunks: chunks + ahead, max_tasks, backwards });
         }
     }
 

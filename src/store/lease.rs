@@ -38,6 +38,8 @@ pub struct Claim {
     pub chunks: u32,
     /// … of at most so many tasks each.
     pub max_tasks: u32,
+    /// From the last task on, and not from the first; of a job that may get more inputs, all the same from the first.
+    pub backwards: bool,
 }
 
 /// A leased run of consecutive tasks.

@@ -18,9 +18,9 @@ impl Supervisor {
                 self.pending
                     .push(Box::pin(async move { Answer::Listed(store.runnable(after, LIST_JOBS).await) }));
             }
-            Command::Claim { job, chunks, max_tasks } => {
+            Command::Claim { job, chunks, max_tasks, backwards } => {
                 let (store, now) = (self.store.clone(), (self.now)());
-                let claim = Claim { job, chunks, max_tasks };
+                let claim = Claim { job, chunks, max_tasks, backwards };
                 self.pending
                     .push(Box::pin(async move { Answer::Claimed(job, store.claim(claim, now).await) }));
             }

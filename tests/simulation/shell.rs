@@ -193,7 +193,9 @@ impl World {
                 let jobs = self.disk.runnable(after, LIST_JOBS);
                 self.store_answers(ANSWER, Answer::Listed(jobs));
             }
-            Command::Claim { job, chunks, max_tasks } => self.claim(Claim { job, chunks, max_tasks }),
+            Command::Claim { job, chunks, max_tasks, backwards } => {
+                self.claim(Claim { job, chunks, max_tasks, backwards });
+            }
             Command::Spawn { worker, name, function } => self.spawn(worker, name, &function),
             Command::Send { worker, lease } => {
                 let Some(chunk) = self.chunks.remove(&lease) else { return };

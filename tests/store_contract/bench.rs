@@ -175,12 +175,19 @@ impl Bench {
     }
 
     pub(crate) async fn claim(&self, job: JobId, chunks: u32, max_tasks: u32) -> Vec<Chunk> {
-        self.store().claim(Claim { job, chunks, max_tasks }, self.now()).await.unwrap().chunks
+        let claim = Claim { job, chunks, max_tasks, backwards: false };
+        self.store().claim(claim, self.now()).await.unwrap().chunks
+    }
+
+    /// So many of the last tasks.
+    pub(crate) async fn claim_backwards(&self, job: JobId, chunks: u32) -> Vec<Chunk> {
+        let claim = Claim { job, chunks, max_tasks: 1, backwards: true };
+        self.store().claim(claim, self.now()).await.unwrap().chunks
     }
 
     /// All that can be claimed now.
     pub(crate) async fn claim_all(&self, job: JobId) -> Claimed {
-        let claim = Claim { job, chunks: 1_000, max_tasks: 1_000 };
+        let claim = Claim { job, chunks: 1_000, max_tasks: 1_000, backwards: false };
         self.store().claim(claim, self.now()).await.unwrap()
     }
 
@@ -212,7 +219,11 @@ impl Bench {
     }
 
     pub(crate) async fn unclaimed(&self, job: JobId) -> u64 {
-        self.store().claim(Claim { job, chunks: 0, max_tasks: 1 }, self.now()).await.unwrap().unclaimed
+        self.store()
+            .claim(Claim { job, chunks: 0, max_tasks: 1, backwards: false }, self.now())
+            .await
+            .unwrap()
+            .unclaimed
     }
 
     /// Completes `count` tasks of the chunk from `first` on; those in `failed` fail.

@@ -62,7 +62,11 @@ impl History {
         }
         let job = self.jobs[self.random.below(self.jobs.len() as u64) as usize];
         let (chunks, tasks) = (1 + self.random.below(3) as u32, 1 + self.random.below(8) as u32);
-        for chunk in self.bench.claim(job, chunks, tasks).await {
+        let claimed = match self.random.below(4) {
+            0 => self.bench.claim_backwards(job, chunks).await,
+            _ => self.bench.claim(job, chunks, tasks).await,
+        };
+        for chunk in claimed {
             let first = chunk.first;
             self.held.push((chunk, first));
         }

@@ -31,6 +31,23 @@ fn chunks_have_the_size_that_was_asked_for() {
 }
 
 #[test]
+fn the_last_long_tasks_are_claimed_from_the_end_on() {
+    let mut world = world(2);
+    world.submit(brief(1, "count", 60), Duration::from_millis(20));
+    world.run();
+    assert!(
+        (5..=8).contains(&world.backwards[0]) && world.backwards.last() == Some(&1),
+        "{:?}",
+        world.backwards
+    );
+    world.backwards.clear();
+    world.submit(JobBrief { chunk_size: Some(1), ..brief(2, "count", 60) }, Duration::from_millis(20));
+    world.submit(brief(3, "count", 1_000), Duration::from_micros(200));
+    world.run();
+    assert_eq!(world.backwards, [0; 0], "neither where a size is asked for, nor where it does not matter");
+}
+
+#[test]
 fn jobs_with_one_lock_never_run_at_once() {
     let mut world = world(4);
     for (number, permits) in [(1, 2), (2, 2), (3, 2)] {

@@ -28,6 +28,8 @@ pub(super) struct World {
     pub(super) due: BTreeMap<WorkerId, Instant>,
     pub(super) functions: BTreeMap<WorkerId, String>,
     pub(super) claims: usize,
+    /// How many tasks were left when the last of them were claimed.
+    pub(super) backwards: Vec<u64>,
     pub(super) started: usize,
     pub(super) ended: usize,
     pub(super) starts_fail: bool,
@@ -47,6 +49,7 @@ impl World {
             due: BTreeMap::new(),
             functions: BTreeMap::new(),
             claims: 0,
+            backwards: Vec::new(),
             started: 0,
             ended: 0,
             starts_fail: false,
@@ -82,8 +85,10 @@ impl World {
     fn execute(&mut self, command: Command) {
         match command {
             Command::ListJobs { .. } => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
-            Command::Claim { job, chunks, max_tasks } => {
+            Command::Claim { job, chunks, max_tasks, backwards } => {
                 self.claims += 1;
+                let backlog = &self.jobs[&job];
+                self.backwards.extend(backwards.then_some(backlog.total - backlog.next));
                 self.claim(job, chunks, max_tasks);
             }
             Command::Spawn { worker, function, .. } => {

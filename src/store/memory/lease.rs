@@ -4,17 +4,19 @@ use super::entry::{Entry, Task, TaskState};
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used};
 use crate::model::{Histogram, JobState, LeaseId, OnError, Timestamp};
-use crate::store::{Chunk, Completion, Release, Requeue};
+use crate::store::{Chunk, Claim, Completion, Release, Requeue};
 
 impl Entry {
-    /// Leases the first queued task that is due, and those behind it that are as it is.
-    pub(super) fn lease(&mut self, lease: LeaseId, max_tasks: u32, now: Timestamp) -> Option<Chunk> {
+    /// Leases the first queued task that is due, and those behind it that are as it is; or the last one.
+    pub(super) fn lease(&mut self, lease: LeaseId, claim: Claim, now: Timestamp) -> Option<Chunk> {
         let is_due =
             |task: &Task| matches!(task.state, TaskState::Queued { not_before, .. } if not_before <= now.0);
-        let first = self.tasks.iter().position(is_due)?;
+        let backwards = claim.backwards && !self.job.open;
+        let mut tasks = self.tasks.iter();
+        let first = if backwards { tasks.rposition(is_due) } else { tasks.position(is_due) }?;
         let state = self.tasks[first].state;
         let TaskState::Queued { attempt, alone, .. } = state else { return None };
-        let most = if alone { 1 } else { max_tasks as usize };
+        let most = if alone || backwards { 1 } else { claim.max_tasks as usize };
         let run = self.tasks[first..].iter_mut().take(most).take_while(|task| task.state == state);
         let (mut inputs, mut count) = (Vec::new(), 0);
         for task in run {

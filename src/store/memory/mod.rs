@@ -96,7 +96,7 @@ impl Store for MemoryStore {
         if let Submitted::New(accepted) = &outcome {
             self.watches.wake_outbox();
             if let Some(notice) = notice.filter(|_| !accepted.state.is_final()) {
-                let claim = Claim { job: accepted.id, chunks: 1, max_tasks: 1 };
+                let claim = Claim { job: accepted.id, chunks: 1, max_tasks: 1, backwards: false };
                 let has_room = notice.room.load(Ordering::Relaxed);
                 let first = if has_room { self.claim(claim, now).await?.chunks.pop() } else { None };
                 (notice.tell)(accepted, first);
@@ -176,7 +176,7 @@ impl Store for MemoryStore {
         let mut chunks = Vec::new();
         while chunks.len() < claim.chunks as usize {
             *leases += 1;
-            let Some(chunk) = entry.lease(LeaseId(*leases), claim.max_tasks, now) else { break };
+            let Some(chunk) = entry.lease(LeaseId(*leases), claim, now) else { break };
             chunks.push(chunk);
         }
         if !chunks.is_empty() {

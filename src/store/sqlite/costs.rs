@@ -167,7 +167,7 @@ impl Past {
         let (job, segments) = new_job(number);
         let id = job.id;
         self.cost("submit", store.submit(job, segments, NOW)).await;
-        let claim = Claim { job: id, chunks: 1, max_tasks: 1 };
+        let claim = Claim { job: id, chunks: 1, max_tasks: 1, backwards: false };
         let claimed = self.cost("claim", store.claim(claim, NOW)).await;
         let chunk = claimed.chunks.into_iter().next().unwrap();
         self.cost("complete", store.complete_if_leased(Arc::new(completion(&chunk)), Haste::Soon, NOW)).await;

@@ -32,11 +32,15 @@ impl Writer {
         if !progress.state.is_runnable() {
             return Ok(Claimed::default());
         }
-        let may_retry = self.running.may_retry(claim.job);
+        let backwards = claim.backwards && !progress.is_open;
+        if backwards {
+            self.queue_rest(claim.job, &mut progress)?;
+        }
+        let may_retry = backwards || self.running.may_retry(claim.job);
         let mut chunks: Vec<Chunk> = Vec::new();
         let mut bytes = 0;
         while chunks.len() < claim.chunks as usize && bytes < CLAIM_BYTES {
-            let again = if may_retry { self.claim_retry(claim, now)? } else { None };
+            let again = if may_retry { self.claim_retry(claim, backwards, now)? } else { None };
             let next = match again {
                 Some(chunk) => Some(chunk),
                 None => self.claim_next(claim, &mut progress)?,
@@ -53,9 +57,28 @@ impl Writer {
         Ok(Claimed { chunks, unclaimed, later, ended: false })
     }
 
-    fn claim_retry(&mut self, claim: Claim, now: Timestamp) -> Result<Option<Chunk>> {
-        let sql = "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 AND not_before <= ?2
-                   ORDER BY first LIMIT 1";
+    /// Has the tasks behind the cursor, which moves on, taken from the end on.
+    fn queue_rest(&mut self, job: JobId, progress: &mut Progress) -> Result<()> {
+        let left = progress.total - progress.next_index;
+        if left > 0 {
+            let sql = "INSERT INTO retries (job, first, count, attempt, alone) VALUES (?1, ?2, ?3, 1, 0)";
+            let values = params![job.as_bytes(), progress.next_index as i64, left as i64];
+            self.conn.prepare_cached(sql)?.execute(values)?;
+            progress.next_index = progress.total;
+            self.running.note_retry();
+        }
+        Ok(())
+    }
+
+    /// Leases tasks that wait for another run, or the last ones of those that wait.
+    fn claim_retry(&mut self, claim: Claim, backwards: bool, now: Timestamp) -> Result<Option<Chunk>> {
+        let sql = if backwards {
+            "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 AND not_before <= ?2
+             ORDER BY first DESC LIMIT 1"
+        } else {
+            "SELECT first, count, attempt, alone FROM retries WHERE job = ?1 AND not_before <= ?2
+             ORDER BY first LIMIT 1"
+        };
         let mut select = self.conn.prepare_cached(sql)?;
         let row = select.query_row(params![claim.job.as_bytes(), now.0], |row| {
             let (first, count) = (rows::u64(row, 0)?, row.get(1)?);
@@ -63,8 +86,10 @@ impl Writer {
         });
         let Some(retry) = row.optional()? else { return Ok(None) };
         drop(select);
-        let most = if retry.alone { 1 } else { retry.count.min(claim.max_tasks) };
-        let Some(chunk) = self.lease(claim.job, retry.first, most, retry.attempt)? else { return Ok(None) };
+        // From the end on each alone, as where a segment begins is not known here.
+        let most = if retry.alone || backwards { 1 } else { retry.count.min(claim.max_tasks) };
+        let first = if backwards { retry.first + u64::from(retry.count) - 1 } else { retry.first };
+        let Some(chunk) = self.lease(claim.job, first, most, retry.attempt)? else { return Ok(None) };
         let rest = retry.count - chunk.count;
         let sql = "UPDATE retries SET first = first + ?3, count = ?4 WHERE job = ?1 AND first = ?2";
         let sql = if rest == 0 { "DELETE FROM retries WHERE job = ?1 AND first = ?2" } else { sql };
@@ -73,7 +98,8 @@ impl Writer {
         if rest == 0 {
             update.execute(params![job, first])?;
         } else {
-            update.execute(params![job, first, chunk.count, rest])?;
+            let moved = if backwards { 0 } else { chunk.count };
+            update.execute(params![job, first, moved, rest])?;
         }
         Ok(Some(chunk))
     }

@@ -318,7 +318,7 @@ mod tests {
         store: &SqliteStore,
         then: fn(&rusqlite::Connection) -> rusqlite::Result<()>,
     ) -> Result<Vec<Chunk>, StoreError> {
-        let claim = Claim { job: JOB, chunks: 1, max_tasks: 1 };
+        let claim = Claim { job: JOB, chunks: 1, max_tasks: 1, backwards: false };
         let work = move |writer: &mut super::super::writer::Writer| {
             let claimed = writer.claim(claim, NOW)?;
             then(&writer.conn).map(|()| claimed.chunks)
@@ -371,7 +371,7 @@ mod tests {
     async fn many_answers_come_to_one_row() {
         let dir = TempDir::new().unwrap();
         let store = store_with_two_tasks(&dir).await;
-        let claim = Claim { job: JOB, chunks: 2, max_tasks: 1 };
+        let claim = Claim { job: JOB, chunks: 2, max_tasks: 1, backwards: false };
         let chunks = store.claim(claim, NOW).await.unwrap().chunks;
         let (first, second) = (completion(&chunks[0]), completion(&chunks[1]));
         let (first, second) = tokio::join!(

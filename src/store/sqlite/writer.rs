@@ -90,7 +90,7 @@ impl Writer {
         if notice.awaited {
             self.awaited.insert(job.id);
         }
-        let claim = Claim { job: job.id, chunks: 1, max_tasks: 1 };
+        let claim = Claim { job: job.id, chunks: 1, max_tasks: 1, backwards: false };
         // What goes wrong with it goes wrong when it is claimed.
         let mut leased = || self.run(true, |writer| writer.claim(claim, now)).ok()?.chunks.pop();
         let first = if notice.room.load(Ordering::Relaxed) { leased() } else { None };

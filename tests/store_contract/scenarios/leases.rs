@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use gristmill::model::{JobOptions, JobState};
-use gristmill::store::Requeue;
+use gristmill::store::{Chunk, Intake, NewJob, Requeue};
 
-use crate::bench::{Bench, inputs, lines_of, options, segment};
+use crate::bench::{Bench, ENOUGH, inputs, lines_of, options, segment, spec};
 
 pub(super) async fn a_claim_gives_what_it_is_asked_for_and_says_what_is_left(bench: Bench) {
     let id = bench.submit(20).await;
@@ -16,6 +16,36 @@ pub(super) async fn a_claim_gives_what_it_is_asked_for_and_says_what_is_left(ben
     bench.settle().await;
     assert_eq!((bench.state(id).await, bench.unclaimed(id).await), (JobState::Running, 14));
     assert!(bench.job(id).await.started_at.is_some());
+}
+
+pub(super) async fn the_last_tasks_can_be_claimed_from_the_end_on(mut bench: Bench) {
+    let id = bench.submit(20).await;
+    let firsts = |chunks: &[Chunk]| chunks.iter().map(|chunk| (chunk.first, chunk.count)).collect::<Vec<_>>();
+    assert_eq!(firsts(&bench.claim(id, 1, 3).await), [(0, 3)]);
+    let last = bench.claim_backwards(id, 2).await;
+    assert_eq!(firsts(&last), [(19, 1), (18, 1)]);
+    assert_eq!(lines_of(&last[1]), inputs(20)[18..19]);
+    assert_eq!((bench.unclaimed(id).await, last[0].attempt), (15, 1));
+    assert!(bench.complete(&last[1]).await.held);
+    assert!(bench.release(&last[0], 19, 1, Requeue::Charged).await.held);
+    let again = bench.claim_backwards(id, 2).await;
+    assert_eq!(firsts(&again), [(19, 1), (17, 1)]);
+    assert_eq!((again[0].attempt, again[1].attempt), (2, 1));
+    assert_eq!(firsts(&bench.claim(id, 1, 3).await), [(3, 3)]);
+    bench.restart();
+    bench.run_out(id).await;
+    bench.assert_whole(id).await;
+}
+
+pub(super) async fn an_open_job_has_no_end_to_begin_with(bench: Bench) {
+    let id = Bench::new_id();
+    let (spec, segment) = (spec(options()), segment(0, &inputs(3)));
+    let (intake, key, limits, notice) = (Intake::Open, None, ENOUGH, None);
+    let job = NewJob { id, spec, total: 3, intake, key, limits, notice };
+    bench.store().submit(job, vec![segment], bench.now()).await.unwrap();
+    assert_eq!(bench.claim_backwards(id, 1).await[0].first, 0);
+    bench.store().close(id, bench.now()).await.unwrap();
+    assert_eq!(bench.claim_backwards(id, 1).await[0].first, 2);
 }
 
 pub(super) async fn a_chunk_may_be_answered_in_parts(bench: Bench) {

@@ -35,6 +35,8 @@ contract! {
     }
     leases {
         a_claim_gives_what_it_is_asked_for_and_says_what_is_left
+        the_last_tasks_can_be_claimed_from_the_end_on
+        an_open_job_has_no_end_to_begin_with
         a_chunk_may_be_answered_in_parts
         tasks_go_back_as_they_were_alone_or_charged
         the_tail_of_a_lease_can_be_taken_back
