@@ -7,7 +7,7 @@ use super::run::Answer;
 use super::writes::Write;
 use super::{LIST_JOBS, Member, Supervisor, TaskLimits, WorkerCommand};
 use crate::model::{JobId, LeaseId, TaskError, Verdict, WorkerName};
-use crate::pool::{Command, Event, Lease, WorkerId};
+use crate::pool::{Command, Event, Lease, Others, WorkerId};
 use crate::store::{Claim, Release, Requeue};
 
 impl Supervisor {
@@ -64,13 +64,15 @@ impl Supervisor {
             tracing::debug!(%job, function = member.function, %worker, pid, "job started");
         }
         let TaskLimits { timeout, max_attempts, retry_backoff, trace, .. } = *limits;
-        self.order(worker, Order::Run(Assignment { chunk, timeout, max_attempts, retry_backoff, trace }));
+        let is_last = self.pool.others_under_way(worker, chunk.count) == Others::None;
+        let assignment = Assignment { chunk, timeout, max_attempts, retry_backoff, trace, is_last };
+        self.order(worker, Order::Run(assignment));
     }
 
     fn spawn(&mut self, worker: WorkerId, name: WorkerName, function: &str) {
         let started = self.launch(name, function).and_then(|launch| {
             let events = self.tell.clone();
-            child::spawn(worker, launch, events)
+            child::spawn(worker, launch, self.store.clone(), events)
         });
         match started {
             Ok(child) => {

@@ -213,7 +213,7 @@ impl Supervisor {
                 self.news.changed();
             }
             child::Event::Worn => self.decide(Event::Retire(worker)),
-            child::Event::Answered { settlement, count, elapsed } => {
+            child::Event::Answered { settlement, count, elapsed, begun } => {
                 let haste = self.haste(worker, count);
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
@@ -222,7 +222,10 @@ impl Supervisor {
                     self.start_failures.remove(&member.function);
                     member.busy += elapsed;
                     let write = Write::new(settlement, haste, &member.function);
-                    self.write(write);
+                    match begun {
+                        Some(begun) => self.has_begun(write, begun),
+                        None => self.write(write),
+                    }
                 }
                 self.decide(Event::Answered { worker, count, elapsed });
             }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::Supervisor;
-use super::child::{Failures, Settlement};
+use super::child::{Begun, Failures, Settlement};
 use super::run::Answer;
 use crate::model::{JobId, JobState, LeaseId, Verdict};
 use crate::pool::Event;
@@ -59,7 +60,7 @@ impl Write {
     pub(super) fn new(settlement: Settlement, haste: Haste, function: &str) -> Self {
         let note = |failures| Arc::new(Noted { function: function.to_owned(), failures });
         match settlement {
-            Settlement::Complete(done, failures) => Self::Complete(done.into(), haste, note(failures)),
+            Settlement::Complete(done, failures) => Self::Complete(done, haste, note(failures)),
             Settlement::Release(release, failed) => {
                 Self::Release(release, failed.map(|verdict| note([(verdict, 1)].into())))
             }
@@ -136,6 +137,14 @@ impl Supervisor {
         } else {
             self.writes.waiting.insert(number, write);
         }
+    }
+
+    /// As [`Self::write`], of one that the store has.
+    pub(super) fn has_begun(&mut self, write: Write, begun: Begun) {
+        self.writes.count += 1;
+        let number = self.writes.count;
+        let answer = begun.map(move |receipt| Answer::Written { number, write, receipt });
+        self.pending.push(answer.boxed());
     }
 
     /// Sends those that waited once more.

@@ -1,7 +1,8 @@
 //! One worker: a thread that owns the process, its three pipes and its guard, from start to end.
 //!
 //! Linear code around one `poll`: it never blocks on one pipe while another is full. Decisions of the pool come in as
-//! [`Order`]s; what happened goes out as [`Event`]s. Deliberately absent: the store, and which task runs where.
+//! [`Order`]s; what happened goes out as [`Event`]s. An answer that a client may be waiting for goes to the store from here, as
+//! the loop would only pass it on. Deliberately absent: which task runs where.
 
 mod chunk;
 mod ending;
@@ -20,16 +21,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
-use crate::model::{JobId, LeaseId, TraceParent, Verdict};
+use crate::model::{JobId, LeaseId, Timestamp, TraceParent, Verdict};
 use crate::pool::WorkerId;
 use crate::protocol::frames::Progress as TaskProgress;
-use crate::store::{Chunk, Completion, LogEntry, Release};
+use crate::store::{Chunk, Completion, Haste, LogEntry, Receipt, Release, Store, StoreResult};
 use crate::telemetry::metrics::WorkerEnd;
 pub(super) use launch::Launch;
 use life::Child;
+use work::Answered;
 
 /// A chunk and the job's options that concern its run.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Assignment {
     pub(super) retry_backoff: Duration,
     /// The span of a distributed trace that it runs in.
     pub(super) trace: Option<TraceParent>,
+    /// Whether nothing else of its job is under way.
+    pub(super) is_last: bool,
 }
 
 /// What the pool wants of a worker.
@@ -60,7 +66,7 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) enum Settlement {
     /// They have their outcomes; so many of them failed with these verdicts.
-    Complete(Box<Completion>, Failures),
+    Complete(Arc<Completion>, Failures),
     /// They go back to the queue; a single one that is tried again has failed with this verdict.
     Release(Release, Option<Verdict>),
 }
@@ -76,15 +82,17 @@ pub(super) struct Departure {
     pub(super) cpu: Duration,
 }
 
+/// A write that the store has and has not answered.
+pub(super) type Begun = BoxFuture<'static, StoreResult<Receipt>>;
+
 /// What a worker's thread tells.
-#[derive(Debug)]
 pub(super) enum Event {
     /// The process runs, below the guard.
     Started { pid: u32, guard: u32 },
     /// It takes work.
     Ready,
-    /// It answered the next tasks of its first chunk, after so long at work on them.
-    Answered { settlement: Settlement, count: u32, elapsed: Duration },
+    /// It answered the next tasks of its first chunk, after so long at work on them; the write of it, if that has begun.
+    Answered { settlement: Settlement, count: u32, elapsed: Duration, begun: Option<Begun> },
     /// Its tasks have printed this.
     Printed { job: JobId, entries: Vec<LogEntry> },
     /// Its task is so far.
@@ -117,13 +125,14 @@ impl Handle {
 pub(super) fn spawn(
     id: WorkerId,
     launch: Launch,
+    store: Arc<dyn Store>,
     events: mpsc::Sender<(WorkerId, Event)>,
 ) -> io::Result<Handle> {
     let (orders, incoming) = channel();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let handle = Handle { orders, wake: Arc::clone(&wake) };
     let run = move || {
-        let tell = Tell { id, events };
+        let tell = Tell { id, store, events };
         match Child::start(&launch, incoming, wake, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
@@ -137,9 +146,9 @@ pub(super) fn spawn(
     Ok(handle)
 }
 
-#[derive(Debug)]
 struct Tell {
     id: WorkerId,
+    store: Arc<dyn Store>,
     events: mpsc::Sender<(WorkerId, Event)>,
 }
 
@@ -147,6 +156,25 @@ impl Tell {
     /// Waits while the one loop has more to do than it can; once it is gone, the server ends and needs no word.
     fn say(&self, event: Event) {
         drop(self.events.blocking_send((self.id, event)));
+    }
+
+    /// Tells of an answer. The last one of its job is on its way to the store before anyone hears of it.
+    fn answered(&self, Answered { settlement, count, elapsed, is_last }: Answered, now: Timestamp) {
+        let begun = match &settlement {
+            Settlement::Complete(done, _) if is_last => Some(self.begin(done.clone(), now)),
+            Settlement::Complete(..) | Settlement::Release(..) => None,
+        };
+        self.say(Event::Answered { settlement, count, elapsed, begun });
+    }
+
+    fn begin(&self, done: Arc<Completion>, now: Timestamp) -> Begun {
+        let store = self.store.clone();
+        let mut write = async move { store.complete_if_leased(done, Haste::Now, now).await }.boxed();
+        // The store has it once it has been looked at; the loop waits for what becomes of it.
+        match (&mut write).now_or_never() {
+            Some(receipt) => ready(receipt).boxed(),
+            None => write,
+        }
     }
 }
 

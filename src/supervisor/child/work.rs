@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chunk::{Answers, Progress};
@@ -23,6 +24,19 @@ const MOST_MEMORY: u64 = 1 << 56;
 /// Memory is looked up at most so often.
 const RSS_EVERY: Duration = Duration::from_millis(100);
 
+/// What a worker has answered of its first chunk.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// What is to be written of it.
+    pub(super) settlement: Settlement,
+    /// How many tasks it concerns.
+    pub(super) count: u32,
+    /// How long the worker was at work on them.
+    pub(super) elapsed: Duration,
+    /// Whether it is the whole chunk, and nothing else of the job is under way.
+    pub(super) is_last: bool,
+}
+
 /// The work of one worker.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -40,7 +54,7 @@ pub(super) struct Work {
     since: Instant,
     clock: Clock,
     answers: Answers,
-    settled: Vec<(Settlement, u32, Duration)>,
+    settled: Vec<Answered>,
     /// The tasks that it has answered of the chunk that it answered last.
     answered: Range<u64>,
     cpu_ns: u64,
@@ -228,7 +242,8 @@ impl Work {
             self.pass_on();
             let release = self.chunks[0].release(failed.index, 1, Requeue::Charged);
             let settlement = Settlement::Release(release, Some(failed.verdict));
-            self.settled.push((settlement, 1, Duration::from_nanos(ns)));
+            let elapsed = Duration::from_nanos(ns);
+            self.settled.push(Answered { settlement, count: 1, elapsed, is_last: false });
         } else {
             let Failed { verdict, kind, message, stack, .. } = failed;
             let (kind, message, stack) = (kind.clone(), message.clone(), stack.clone());
@@ -264,8 +279,8 @@ impl Work {
         }
     }
 
-    /// What the answers so far come to, with how many tasks each concerns and how long they took.
-    pub(super) fn settlements(&mut self) -> Vec<(Settlement, u32, Duration)> {
+    /// What the answers so far come to.
+    pub(super) fn settlements(&mut self) -> Vec<Answered> {
         self.pass_on();
         std::mem::take(&mut self.settled)
     }
@@ -279,9 +294,10 @@ impl Work {
         let Answers { after, outcomes, lines, busy_ns, failures } = std::mem::take(&mut self.answers);
         let span = self.clock.span(after.unwrap_or(self.since), self.since, busy_ns);
         let (cpu_ns, max_rss_bytes) = self.usage();
-        let Some(Progress { assignment: Assignment { chunk, .. }, next, .. }) = self.chunks.front() else {
-            return;
-        };
+        let Some(at_work) = self.chunks.front() else { return };
+        let (chunk, next) = (&at_work.assignment.chunk, at_work.next);
+        // Of a chunk that is answered in parts, the loop keeps the order.
+        let is_last = at_work.assignment.is_last && count == chunk.count;
         let completion = Completion {
             lease: chunk.lease,
             job: chunk.job,
@@ -297,8 +313,9 @@ impl Work {
             cpu_ns,
             max_rss_bytes,
         };
-        let settlement = Settlement::Complete(Box::new(completion), failures);
-        self.settled.push((settlement, count, Duration::from_nanos(busy_ns)));
+        let settlement = Settlement::Complete(Arc::new(completion), failures);
+        let elapsed = Duration::from_nanos(busy_ns);
+        self.settled.push(Answered { settlement, count, elapsed, is_last });
     }
 
     /// The CPU time used since the last look, in nanoseconds, and the most memory held, in bytes.
@@ -363,6 +380,6 @@ impl Work {
             cpu_ns: 0,
             max_rss_bytes: self.rss.0,
         };
-        Settlement::Complete(Box::new(completion), answers.failures)
+        Settlement::Complete(Arc::new(completion), answers.failures)
     }
 }

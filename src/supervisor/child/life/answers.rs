@@ -119,8 +119,8 @@ impl Child<'_> {
 
     /// Passes on what the answers so far come to.
     pub(super) fn settle(&mut self) {
-        for (settlement, count, elapsed) in self.work.settlements() {
-            self.tell.say(Event::Answered { settlement, count, elapsed });
+        for answered in self.work.settlements() {
+            self.tell.answered(answered, (self.now)());
         }
     }
 }

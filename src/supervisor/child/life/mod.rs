@@ -41,7 +41,6 @@ enum Phase {
     Ended { leave_at: Instant },
 }
 
-#[derive(Debug)]
 pub(super) struct Child<'a> {
     tell: &'a Tell,
     incoming: Receiver<Order>,
