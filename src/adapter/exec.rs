@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Host;
-use super::form::Form;
+use super::form::{Input, Output};
 use super::program::{Program, Told, failure, trace_of};
 use super::template::Template;
 use crate::model::Verdict;
@@ -18,12 +18,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Exec {
     host: Host,
     template: Template,
-    input: Form,
-    output: Form,
+    input: Input,
+    output: Output,
 }
 
 impl Exec {
-    pub(super) fn new(host: Host, input: Form, output: Form) -> Self {
+    pub(super) fn new(host: Host, input: Input, output: Output) -> Self {
         let template = Template::new(&host.argv);
         Self { host, template, input, output }
     }

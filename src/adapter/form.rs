@@ -1,4 +1,4 @@
-//! What a program in `exec` mode reads and writes, and the JSON that stands for it.
+//! What a program reads and writes for a task, and the JSON that stands for it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,20 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::json;
 
-/// How a value is told to a program, or by one.
+/// What a program reads on stdin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Form {
-    /// As one JSON value.
+pub enum Input {
+    /// One JSON value.
     #[default]
     Json,
-    /// As UTF-8 text; a string in JSON. One line break at the end of an output is not part of it.
+    /// UTF-8 text; a string in JSON.
     Text,
-    /// As bytes; a string of base64 in JSON.
+    /// Bytes; a string of base64 in JSON.
     Bytes,
 }
 
-impl Form {
+/// What a program writes on stdout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// One JSON value.
+    #[default]
+    Json,
+    /// UTF-8 text; a string in JSON. One line break at its end is not part of it.
+    Text,
+    /// Bytes; a string of base64 in JSON.
+    Bytes,
+}
+
+impl Input {
     /// What the program gets for this input; what is wrong with the input, if anything is.
     pub(super) fn encode(self, input: &str) -> Result<Vec<u8>, String> {
         let text =
@@ -36,7 +49,9 @@ impl Form {
                 .map_err(|error| format!("its input is bytes, a string of base64 in JSON: {error}")),
         }
     }
+}
 
+impl Output {
     /// The JSON for what the program wrote; what is wrong with that, if anything is.
     pub(super) fn decode(self, output: &[u8]) -> Result<Vec<u8>, String> {
         let string = |text: &str| serde_json::to_vec(text).map_err(|error| error.to_string());
@@ -76,17 +91,17 @@ mod tests {
 
     #[test]
     fn each_form_goes_in_and_comes_out() {
-        assert_eq!(Form::Json.encode("{\"a\":\n1}").unwrap(), b"{\"a\": 1}\n");
-        assert_eq!(Form::Text.encode(r#""caf\u00e9""#).unwrap(), "café".as_bytes());
-        assert_eq!(Form::Bytes.encode(r#""AP8=""#).unwrap(), [0, 255]);
-        assert!(Form::Text.encode("1").unwrap_err().contains("a string in JSON"));
-        assert!(Form::Bytes.encode(r#""?""#).unwrap_err().contains("base64"));
+        assert_eq!(Input::Json.encode("{\"a\":\n1}").unwrap(), b"{\"a\": 1}\n");
+        assert_eq!(Input::Text.encode(r#""caf\u00e9""#).unwrap(), "café".as_bytes());
+        assert_eq!(Input::Bytes.encode(r#""AP8=""#).unwrap(), [0, 255]);
+        assert!(Input::Text.encode("1").unwrap_err().contains("a string in JSON"));
+        assert!(Input::Bytes.encode(r#""?""#).unwrap_err().contains("base64"));
 
-        assert_eq!(Form::Json.decode(b" [1,\n2] \n").unwrap(), b"[1,\n2]");
-        assert_eq!(Form::Text.decode("é\"\n".as_bytes()).unwrap(), "\"é\\\"\"".as_bytes());
-        assert_eq!(Form::Bytes.decode(&[0, 255]).unwrap(), b"\"AP8=\"");
-        assert!(Form::Text.decode(&[255]).unwrap_err().contains("output = \"bytes\""));
-        assert!(Form::Json.decode(b"").unwrap_err().contains("wrote nothing"));
-        assert!(Form::Json.decode(b"1 2").unwrap_err().contains("\"1 2\""));
+        assert_eq!(Output::Json.decode(b" [1,\n2] \n").unwrap(), b"[1,\n2]");
+        assert_eq!(Output::Text.decode("é\"\n".as_bytes()).unwrap(), "\"é\\\"\"".as_bytes());
+        assert_eq!(Output::Bytes.decode(&[0, 255]).unwrap(), b"\"AP8=\"");
+        assert!(Output::Text.decode(&[255]).unwrap_err().contains("output = \"bytes\""));
+        assert!(Output::Json.decode(b"").unwrap_err().contains("wrote nothing"));
+        assert!(Output::Json.decode(b"1 2").unwrap_err().contains("\"1 2\""));
     }
 }

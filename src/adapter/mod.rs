@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::Family;
 use crate::worker;
-pub use form::Form;
+pub use form::{Input, Output};
 
 /// The first argument that makes this binary an adapter; mode, forms and limit follow, then the program's argv.
 pub const ARGUMENT: &str = "__adapter";
@@ -57,9 +57,9 @@ pub struct Settings {
     /// How the program is spoken to; an adapter has no use for [`Mode::Frames`].
     pub mode: Mode,
     /// What a program in `exec` mode reads on stdin.
-    pub input: Form,
+    pub input: Input,
     /// What a program in `exec` mode writes on stdout.
-    pub output: Form,
+    pub output: Output,
     /// The largest output of a task, in bytes.
     pub max_output_bytes: u64,
 }

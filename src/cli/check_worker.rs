@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::streams::print_line;
-use crate::adapter::{self, Form, Mode};
+use crate::adapter::{self, Input, Mode, Output};
 use crate::check::{self, Finding, Outcome};
 use crate::protocol::json;
 use crate::{app, units};
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
 /// The worker as a server would start it.
 fn settings(arguments: Arguments) -> check::Settings {
     let Arguments { mode, input: inputs, bad_input, probe, timeout, command, json: _ } = arguments;
-    let (input, output) = (Form::Json, Form::Json);
+    let (input, output) = (Input::Json, Output::Json);
     let adapter = adapter::Settings { mode, input, output, max_output_bytes: MAX_OUTPUT_BYTES };
     let mut env = app::environment(&[], &BTreeMap::new());
     env.insert("GRISTMILL_WORKER".into(), "worker-1".into());

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::TOKEN_VARIABLE;
-use crate::adapter::{self, Form, Mode};
+use crate::adapter::{self, Input, Mode, Output};
 use crate::schema::Schema;
 use crate::units;
 
@@ -28,8 +28,8 @@ pub struct RawFunction {
     env: BTreeMap<String, String>,
     #[serde(default)]
     pass_env: Vec<String>,
-    input: Option<Form>,
-    output: Option<Form>,
+    input: Option<Input>,
+    output: Option<Output>,
     timeout: Option<String>,
     start_timeout: Option<String>,
     grace: Option<String>,
