@@ -78,15 +78,18 @@ fn server_with(file: &str) -> (Server, String) {
 
 #[test]
 fn a_wrong_declaration_is_refused_with_its_line() {
-    let file = "processes = 2\n\n[functions.thumb]\ncommand = ['cat']\nmode = 'lines'\ntimeout = 'soon'\n";
-    let (_home, path) = home_with(file);
-    let checked =
-        Command::new(env!("CARGO_BIN_EXE_gristmill")).args(["check-config", "--config", &path]).output();
-    let checked = checked.unwrap();
-    let said = String::from_utf8(checked.stderr).unwrap();
-    assert!(!checked.status.success());
-    for text in ["line 6", "[functions.thumb]", "timeout", "30s"] {
-        assert!(said.contains(text), "{said}");
+    for (wrong, right) in [("timeout = 'soon'", "30s"), ("input = 'text'", r#""json" or "task""#)] {
+        let file =
+            format!("processes = 2\n\n[functions.thumb]\ncommand = ['cat']\nmode = 'lines'\n{wrong}\n");
+        let (_home, path) = home_with(&file);
+        let binary = env!("CARGO_BIN_EXE_gristmill");
+        let checked = Command::new(binary).args(["check-config", "--config", &path]).output().unwrap();
+        let said = String::from_utf8(checked.stderr).unwrap();
+        assert!(!checked.status.success());
+        let key = wrong.split(' ').next().unwrap();
+        for text in ["line 6", "[functions.thumb]", key, right] {
+            assert!(said.contains(text), "{said}");
+        }
     }
 }
 

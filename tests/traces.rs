@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// A server with functions that tell which span they run in: by the environment, and by the shim.
+/// A server with functions that tell which span they run in: by the environment, by the line, and by the shim.
 fn server() -> Server {
     let home = TempDir::new().unwrap();
     let shim = concat!(env!("CARGO_MANIFEST_DIR"), "/workers/python");
@@ -24,6 +24,7 @@ fn server() -> Server {
     let config = format!(
         "[functions.env]\ncommand = [\"sh\", \"-c\", 'printf \"\\\"%s\\\"\" \"$TRACEPARENT\"']\nmode = \"exec\"\n\
          [functions.lot]\ncommand = [\"awk\", '{{ print \"\\\"\" ENVIRON[\"TRACEPARENT\"] \"\\\"\" }}']\nmode = \"batch\"\n\
+         [functions.warm]\ncommand = [\"jq\", \"-c\", \"--unbuffered\", \".traceparent\"]\nmode = \"lines\"\ninput = \"task\"\n\
          [functions.shim]\ncommand = [\"/usr/bin/python3\", \"worker.py\"]\nmode = \"frames\"\nenv = {{ PYTHONPATH = \"{shim}\" }}\n"
     );
     let path = home.path().join("gristmill.toml");
@@ -48,7 +49,8 @@ fn workers_hear_of_the_span_that_a_job_was_submitted_in() {
         return skip("python3 is not installed");
     }
     let server = server();
-    for (function, none) in [("env", json!("")), ("lot", json!("")), ("shim", Value::Null)] {
+    let functions = [("env", json!("")), ("lot", json!("")), ("warm", Value::Null), ("shim", Value::Null)];
+    for (function, none) in functions {
         let body = json!({"function": function, "inputs": [1, 2]});
         assert_eq!(outputs(&submit(&server, &body, PARENT)), [PARENT, PARENT], "{function}");
         assert_eq!(outputs(&server.submit(&body)), [none.clone(), none.clone()], "{function}");

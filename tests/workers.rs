@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
+use common::client::JSON;
+use common::job::Job;
 use common::procs::{Proc, alive};
 use common::{Server, check, eventually};
 use serde_json::{Value, json};
@@ -147,4 +149,47 @@ fn a_program_hears_all_signals() {
         "timeout",
         "SIGTERM ends it long before the grace is over"
     );
+}
+
+/// A server with filters that read tasks: one tells what it read, and one does so only at the second attempt.
+fn server_of_filters() -> Server {
+    let home = tempfile::TempDir::new().unwrap();
+    let config = home.path().join("gristmill.toml");
+    let filter = "mode = 'lines'\ninput = 'task'";
+    let late = r#"['sed', '-u', '/"attempt":1/s/.*/not yet/']"#;
+    let declared = format!(
+        "[functions.told]\ncommand = ['cat']\n{filter}\n[functions.late]\ncommand = {late}\n{filter}\n"
+    );
+    std::fs::write(&config, declared).unwrap();
+    let flags = ["--processes=1", "--config", config.to_str().unwrap()];
+    Server::launch(home, &flags, &[]).unwrap()
+}
+
+#[test]
+fn a_filter_that_reads_tasks_reads_them_around_the_inputs_as_they_came() {
+    let server = server_of_filters();
+    let inputs = [r#"{"n": 1e400, "big":9007199254740993}"#, r#""\u00e9\n""#, "null"];
+    let body = format!(r#"{{"function": "told", "chunk_size": 3, "inputs": [{}]}}"#, inputs.join(","));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers = [("Content-Type", JSON), ("traceparent", parent)];
+    let trace = format!(r#","traceparent":"{parent}""#);
+    for (headers, trace) in [(&headers[..1], ""), (&headers[..], &trace)] {
+        let job = Job::of(&server, &server.client().call("POST", "/v1/jobs", headers, &body).expect(202));
+        job.succeeds();
+        let tasks = inputs.iter().enumerate().map(|(index, input)| {
+            format!(r#"{{"input":{input},"job":"{}","index":{index},"attempt":1{trace}}}"#, job.id) + "\n"
+        });
+        assert_eq!(job.results_text("order=input&fields=output"), tasks.collect::<String>());
+    }
+}
+
+#[test]
+fn a_filter_that_reads_tasks_knows_the_attempt() {
+    let server = server_of_filters();
+    let job = server.map("late", &json!([5, 6]));
+    job.succeeds();
+    for (result, index) in job.by_input().iter().zip(0..) {
+        let task = json!({"input": 5 + index, "job": job.id, "index": index, "attempt": 2});
+        assert_eq!((&result["output"], &result["attempt"]), (&task, &json!(2)));
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Host;
 use super::form::{Input, Output};
-use super::program::{Program, Told, failure, trace_of};
+use super::program::{Program, Told, bad_input, failure, trace_of};
 use super::template::Template;
 use crate::model::Verdict;
 use crate::protocol::Run;
@@ -35,7 +35,7 @@ impl Exec {
         input: &RawValue,
         answers: &mut Answers<'_>,
     ) -> io::Result<Outcome> {
-        let mut program = match self.start(about(run, index), input) {
+        let mut program = match self.start(run, index, input) {
             Ok(program) => program,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -56,14 +56,14 @@ impl Exec {
         Ok(outcome)
     }
 
-    fn start(&self, told: impl IntoIterator<Item = Told>, input: &RawValue) -> Result<Program, Failure> {
+    fn start(&self, run: &Run<'_>, index: u64, input: &RawValue) -> Result<Program, Failure> {
         let argv = self.template.fill(input).map_err(bad_input)?;
         let stdin = if self.template.takes_input() {
             Vec::new()
         } else {
-            self.input.encode(input.get()).map_err(bad_input)?
+            self.input.encode(run, index, input.get()).map_err(bad_input)?
         };
-        let mut program = Program::start(&self.host, &argv, told)?;
+        let mut program = Program::start(&self.host, &argv, about(run, index))?;
         let sent = program.send(&stdin).and_then(|()| program.close_stdin());
         sent.map_err(|error| failure(Verdict::Crash, format!("its stdin could not be written: {error}")))?;
         Ok(program)
@@ -81,11 +81,6 @@ fn about(run: &Run<'_>, index: u64) -> impl Iterator<Item = Told> {
 }
 
 type Outcome = Result<Vec<u8>, Failure>;
-
-/// The input is at fault, so another attempt would not help.
-fn bad_input(message: String) -> Failure {
-    Failure { kind: Some("BadInput".into()), retryable: false, ..failure(Verdict::Exception, message) }
-}
 
 impl Runner for Exec {
     fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {

@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::json;
+use crate::protocol::{Run, json};
 
-/// What a program reads on stdin.
+/// What a program reads on stdin for a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
@@ -17,9 +17,11 @@ pub enum Input {
     Text,
     /// Bytes; a string of base64 in JSON.
     Bytes,
+    /// One JSON object: the input, and beside it what a `run` message tells of the task.
+    Task,
 }
 
-/// What a program writes on stdout.
+/// What a program writes on stdout for a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {
@@ -33,8 +35,8 @@ pub enum Output {
 }
 
 impl Input {
-    /// What the program gets for this input; what is wrong with the input, if anything is.
-    pub(super) fn encode(self, input: &str) -> Result<Vec<u8>, String> {
+    /// What the program gets for this input of a run; what is wrong with the input, if anything is.
+    pub(super) fn encode(self, run: &Run<'_>, index: u64, input: &str) -> Result<Vec<u8>, String> {
         let text =
             |wanted| serde_json::from_str::<String>(input).map_err(|_| format!("its input is {wanted}"));
         match self {
@@ -47,8 +49,16 @@ impl Input {
             Self::Bytes => BASE64
                 .decode(text("bytes, a string of base64 in JSON")?)
                 .map_err(|error| format!("its input is bytes, a string of base64 in JSON: {error}")),
+            Self::Task => Ok(task_line(run, index, input).into_bytes()),
         }
     }
+}
+
+/// The task as one line. Its input came within a message of one line, so it breaks none.
+fn task_line(run: &Run<'_>, index: u64, input: &str) -> String {
+    let Run { job, attempt, traceparent, .. } = run;
+    let trace = traceparent.map_or_else(String::new, |parent| format!(r#","traceparent":"{parent}""#));
+    format!(r#"{{"input":{input},"job":"{job}","index":{index},"attempt":{attempt}{trace}}}"#) + "\n"
 }
 
 impl Output {
@@ -89,13 +99,22 @@ fn excerpt(output: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// What a program reads for the second task of a run.
+    fn encode(form: Input, input: &str) -> Result<Vec<u8>, String> {
+        let job = "0190b5f7-7c4d-7abc-8def-0123456789ab".parse().unwrap();
+        let run = Run { job, index: 7, attempt: 2, traceparent: Some("00-abc-def-01"), inputs: Vec::new() };
+        form.encode(&run, 8, input)
+    }
+
     #[test]
     fn each_form_goes_in_and_comes_out() {
-        assert_eq!(Input::Json.encode("{\"a\":\n1}").unwrap(), b"{\"a\": 1}\n");
-        assert_eq!(Input::Text.encode(r#""caf\u00e9""#).unwrap(), "café".as_bytes());
-        assert_eq!(Input::Bytes.encode(r#""AP8=""#).unwrap(), [0, 255]);
-        assert!(Input::Text.encode("1").unwrap_err().contains("a string in JSON"));
-        assert!(Input::Bytes.encode(r#""?""#).unwrap_err().contains("base64"));
+        assert_eq!(encode(Input::Json, "{\"a\":\n1}").unwrap(), b"{\"a\": 1}\n");
+        assert_eq!(encode(Input::Text, r#""caf\u00e9""#).unwrap(), "café".as_bytes());
+        assert_eq!(encode(Input::Bytes, r#""AP8=""#).unwrap(), [0, 255]);
+        assert!(encode(Input::Text, "1").unwrap_err().contains("a string in JSON"));
+        assert!(encode(Input::Bytes, r#""?""#).unwrap_err().contains("base64"));
+        let task = r#"{"input":[1, 1e400],"job":"0190b5f7-7c4d-7abc-8def-0123456789ab","index":8,"attempt":2,"traceparent":"00-abc-def-01"}"#;
+        assert_eq!(encode(Input::Task, "[1, 1e400]").unwrap(), format!("{task}\n").into_bytes());
 
         assert_eq!(Output::Json.decode(b" [1,\n2] \n").unwrap(), b"[1,\n2]");
         assert_eq!(Output::Text.decode("é\"\n".as_bytes()).unwrap(), "\"é\\\"\"".as_bytes());

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Host;
-use super::form::check_json;
-use super::program::{Program, failure};
+use super::form::{Input, check_json};
+use super::program::{Program, bad_input, failure};
 use crate::model::Verdict;
-use crate::protocol::{Run, Usage, json};
+use crate::protocol::{Run, Usage};
 use crate::worker::{Answers, Failure, Runner};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -21,23 +21,32 @@ const LAST_CHANCE: u32 = 10;
 
 pub(super) struct Lines {
     host: Host,
+    input: Input,
     program: Option<Program>,
 }
 
 type Outcome = Result<Vec<u8>, Failure>;
 
 impl Lines {
-    pub(super) fn new(host: Host) -> Self {
-        Self { host, program: None }
+    pub(super) fn new(host: Host, input: Input) -> Self {
+        Self { host, input, program: None }
     }
 
-    fn map(&mut self, index: u64, input: &RawValue, answers: &mut Answers<'_>) -> io::Result<Outcome> {
+    fn map(
+        &mut self,
+        run: &Run<'_>,
+        index: u64,
+        input: &RawValue,
+        answers: &mut Answers<'_>,
+    ) -> io::Result<Outcome> {
+        let line = match self.input.encode(run, index, input.get()) {
+            Ok(line) => line,
+            Err(message) => return Ok(Err(bad_input(message))),
+        };
         let mut program = match self.warm_program()? {
             Ok(program) => program,
             Err(failure) => return Ok(Err(failure)),
         };
-        let mut line = Vec::with_capacity(input.get().len() + 1);
-        json::push_line(&mut line, input.get().as_bytes());
         let before = program.cpu_ns();
         program.send(&line)?;
         let outcome = self.answer(&mut program, index, answers)?;
@@ -132,7 +141,7 @@ fn judge(line: &[u8]) -> Outcome {
 impl Runner for Lines {
     fn run(&mut self, run: &Run<'_>, answers: &mut Answers<'_>) -> io::Result<()> {
         for (index, input) in (run.index..).zip(&run.inputs) {
-            let outcome = self.map(index, input, answers)?;
+            let outcome = self.map(run, index, input, answers)?;
             if !answers.push(outcome.as_deref().map_err(Clone::clone))? {
                 break;
             }

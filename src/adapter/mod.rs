@@ -56,9 +56,9 @@ impl Mode {
 pub struct Settings {
     /// How the program is spoken to; an adapter has no use for [`Mode::Frames`].
     pub mode: Mode,
-    /// What a program in `exec` mode reads on stdin.
+    /// What a program in `exec` or `lines` mode reads for a task.
     pub input: Input,
-    /// What a program in `exec` mode writes on stdout.
+    /// What a program in `exec` mode writes for a task.
     pub output: Output,
     /// The largest output of a task, in bytes.
     pub max_output_bytes: u64,
@@ -88,7 +88,7 @@ pub fn main(arguments: &[OsString]) -> io::Result<()> {
     let host = Host { family: Family::found(true)?, argv, max_output: settings.max_output_bytes as usize };
     match settings.mode {
         Mode::Exec => worker::serve(&mut exec::Exec::new(host, settings.input, settings.output)),
-        Mode::Lines => worker::serve(&mut lines::Lines::new(host)),
+        Mode::Lines => worker::serve(&mut lines::Lines::new(host, settings.input)),
         Mode::Batch => worker::serve(&mut batch::Batch::new(host)),
         Mode::Frames => Err(wrong()),
     }

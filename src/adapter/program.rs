@@ -293,6 +293,11 @@ pub(super) fn failure(verdict: Verdict, message: impl Into<String>) -> Failure {
     Failure { verdict, kind: None, message: message.into(), stack: None, retryable: true }
 }
 
+/// The input is at fault, so another attempt would not help.
+pub(super) fn bad_input(message: String) -> Failure {
+    Failure { kind: Some("BadInput".into()), retryable: false, ..failure(Verdict::Exception, message) }
+}
+
 fn unblock(pipe: &impl AsFd) -> io::Result<()> {
     Ok(fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?)
 }

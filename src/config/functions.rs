@@ -118,8 +118,7 @@ impl RawFunction {
             !self.pass_env.iter().any(|name| name == TOKEN_VARIABLE),
             "pass_env: {TOKEN_VARIABLE} stays with the server"
         );
-        let has_forms = self.input.is_some() || self.output.is_some();
-        ensure!(!has_forms || self.mode == Mode::Exec, "input and output are for mode = \"exec\" only");
+        self.check_forms()?;
         let counts = [
             ("max_attempts", self.max_attempts),
             ("processes", self.processes),
@@ -175,6 +174,19 @@ impl RawFunction {
             output_schema: schema("output_schema", self.output_schema, dir)?,
             command: self.command,
         })
+    }
+
+    /// Sees that what it reads and writes is said only in the modes that leave a choice, and is one of theirs.
+    fn check_forms(&self) -> Result<()> {
+        ensure!(self.output.is_none() || self.mode == Mode::Exec, "output is for mode = \"exec\" only");
+        let Some(input) = self.input else { return Ok(()) };
+        let (fits, right) = match self.mode {
+            Mode::Exec => (input != Input::Task, r#""json", "text" or "bytes""#),
+            Mode::Lines => (matches!(input, Input::Json | Input::Task), r#""json" or "task""#),
+            Mode::Batch | Mode::Frames => bail!(r#"input is for mode = "exec" and mode = "lines" only"#),
+        };
+        ensure!(fits, "input in mode = {:?} is {right}", self.mode.as_str());
+        Ok(())
     }
 }
 

@@ -210,7 +210,20 @@ mod tests {
             ("command = ['a']\nmode = 'lines'\ntimout = '1s'", "did you mean `timeout`?"),
             ("mode = 'lines'", "missing field `command`"),
             ("command = []\nmode = 'lines'", "in [functions.thumb]: command is empty"),
-            ("command = ['a']\nmode = 'lines'\noutput = 'text'", "for mode = \"exec\" only"),
+            ("command = ['a']\nmode = 'lines'\noutput = 'text'", "output is for mode = \"exec\" only"),
+            ("command = ['a']\nmode = 'lines'\ninput = 'taks'", "did you mean `task`?"),
+            (
+                "command = ['a']\nmode = 'lines'\ninput = 'text'",
+                "in [functions.thumb]: input in mode = \"lines\" is \"json\" or \"task\"",
+            ),
+            (
+                "command = ['a']\nmode = 'exec'\ninput = 'task'",
+                "input in mode = \"exec\" is \"json\", \"text\" or \"bytes\"",
+            ),
+            (
+                "command = ['a']\nmode = 'batch'\ninput = 'task'",
+                "input is for mode = \"exec\" and mode = \"lines\" only",
+            ),
             ("command = ['a']\nmode = 'lines'\nmax_output_bytes = 'much'", "512MiB"),
         ];
         for (lines, want) in wrong {
