@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::client::JSON;
 use common::job::Job;
 use common::procs::{Proc, alive, signal, wait_for_sleep};
 use common::{Server, check, eventually};
@@ -102,6 +103,18 @@ fn a_worker_that_writes_where_it_should_not_harms_nobody() {
     job.succeeds();
     assert_eq!(job.results_text("order=input&fields=output"), "null\nnull\nnull\n");
     assert_eq!(attempts(&job), [1, 1, 1]);
+}
+
+#[test]
+fn what_a_task_printed_is_there_as_soon_as_its_job_has_ended() {
+    let server = Server::start();
+    let body = json!({"function": "fail", "inputs": [{"mode": "stderr", "bytes": 60}]}).to_string();
+    let headers = [("Content-Type", JSON), ("Prefer", "wait=60")];
+    for _ in 0..40 {
+        let ended = server.client().call("POST", "/v1/jobs", &headers, &body).expect(200).json();
+        let logs = server.get(ended["links"]["logs"].as_str().unwrap()).expect(200).text;
+        assert_eq!(logs.lines().count(), 1, "{logs:?} of {ended:#}");
+    }
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Edge {
     }
 
     /// Waits until the server shuts down.
-    async fn shuts_down(&self) {
+    pub(crate) async fn shuts_down(&self) {
         // One whose other end is gone does as well.
         drop(self.draining.clone().wait_for(|draining| *draining).await);
     }

@@ -216,7 +216,8 @@ pub(super) async fn accept(
                 *untold.lock().unwrap_or_else(PoisonError::into_inner) = supervisor.announced(job);
             }
         };
-        let notice = Some(Notice { tell: Arc::new(tell), room: edge.supervisor.room(), awaited });
+        let room = needs_slots_only(&edge, &spec).then(|| edge.supervisor.room());
+        let notice = Some(Notice { tell: Arc::new(tell), room, awaited });
         let job = NewJob { id, spec, total, intake, key, limits: queue_limits(&edge), notice };
         let submitted = edge.store.submit(job, segments, (edge.now)()).await?;
         let untold = untold.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -234,6 +235,13 @@ pub(super) async fn accept(
         Ok(submitted)
     });
     accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
+}
+
+/// Whether its tasks wait for slots and nothing else: for neither a lock nor one of a few workers.
+fn needs_slots_only(edge: &Edge, spec: &JobSpec) -> bool {
+    let functions = edge.functions();
+    let function = functions.iter().find(|known| known.name == spec.function);
+    spec.options.lock.is_none() && function.is_some_and(|function| function.options.processes.is_none())
 }
 
 fn intake(open: bool) -> Intake {

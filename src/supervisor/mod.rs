@@ -91,7 +91,7 @@ pub struct Settings {
     pub metrics: Arc<Metrics>,
 }
 
-/// Starts the supervisor; it runs until it has drained.
+/// Starts the supervisor, on a thread of its own, so that no connection keeps it waiting; it runs until it has drained.
 pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);

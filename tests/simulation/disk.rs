@@ -56,7 +56,7 @@ impl Disk {
         let leased = Arc::new(Mutex::new(None));
         let told = Arc::clone(&leased);
         let tell = Arc::new(move |_: &Job, chunk: Option<Chunk>| *told.lock().unwrap() = chunk);
-        let notice = Some(Notice { tell, room: Arc::new(has_room.into()), awaited: false });
+        let notice = Some(Notice { tell, room: Some(Arc::new(has_room.into())), awaited: false });
         let new = NewJob { id, spec, total, intake: Intake::Closed, key: None, limits, notice };
         let Submitted::New(job) = now(self.store.submit(new, vec![segment], at)) else { panic!() };
         let leased = leased.lock().unwrap().take();

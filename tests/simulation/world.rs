@@ -185,7 +185,11 @@ impl World {
         match action {
             Action::Submit(number) => {
                 let plan = &self.plan.jobs[number];
-                let job = self.disk.submit(plan, self.pool.has_room(), self.timestamp());
+                let job = self.disk.submit(
+                    plan,
+                    self.pool.has_room() && plan.spec.options.lock.is_none(),
+                    self.timestamp(),
+                );
                 if plan.total > 0 {
                     self.later(after, Happening::Submitted(job.into()));
                 }

@@ -152,10 +152,9 @@ impl Cursor {
                 return Err(Problem::shutting_down());
             }
             if let Some(watch) = &mut watch {
-                let mut draining = self.edge.draining.clone();
                 tokio::select! {
                     () = watch.changed() => {}
-                    _ = draining.wait_for(|draining| *draining) => {}
+                    () = self.edge.shuts_down() => {}
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Store for MemoryStore {
             self.watches.wake_outbox();
             if let Some(notice) = notice.filter(|_| !accepted.state.is_final()) {
                 let claim = Claim { job: accepted.id, chunks: 1, max_tasks: 1, backwards: false };
-                let has_room = notice.room.load(Ordering::Relaxed);
+                let has_room = notice.room.is_some_and(|room| room.load(Ordering::Relaxed));
                 let first = if has_room { self.claim(claim, now).await?.chunks.pop() } else { None };
                 (notice.tell)(accepted, first);
             }

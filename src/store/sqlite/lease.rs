@@ -32,7 +32,7 @@ impl Writer {
         if !progress.state.is_runnable() {
             return Ok(Claimed::default());
         }
-        let backwards = claim.backwards && !progress.is_open;
+        let (backwards, next_index) = (claim.backwards && !progress.is_open, progress.next_index);
         if backwards {
             self.queue_rest(claim.job, &mut progress)?;
         }
@@ -51,7 +51,7 @@ impl Writer {
         }
         let (due, later) = if may_retry { self.waiting_retries(claim.job, now)? } else { (0, None) };
         let unclaimed = progress.total - progress.next_index + due;
-        if !chunks.is_empty() {
+        if !chunks.is_empty() || progress.next_index > next_index {
             self.note_claim(claim.job, progress, now);
         }
         Ok(Claimed { chunks, unclaimed, later, ended: false })

@@ -93,7 +93,8 @@ impl Writer {
         let claim = Claim { job: job.id, chunks: 1, max_tasks: 1, backwards: false };
         // What goes wrong with it goes wrong when it is claimed.
         let mut leased = || self.run(true, |writer| writer.claim(claim, now)).ok()?.chunks.pop();
-        let first = if notice.room.load(Ordering::Relaxed) { leased() } else { None };
+        let has_room = notice.room.as_ref().is_some_and(|room| room.load(Ordering::Relaxed));
+        let first = if has_room { leased() } else { None };
         (notice.tell)(job, first);
     }
 

@@ -43,7 +43,7 @@ pub(super) async fn a_job_is_told_of_once_and_only_if_there_is_something_to_do(b
         let tell = move |job: &Job, leased: Option<Chunk>| {
             told.lock().unwrap().push((job.id, job.tally.total, leased));
         };
-        Notice { tell: Arc::new(tell), room: Arc::default(), awaited: true }
+        Notice { tell: Arc::new(tell), room: None, awaited: true }
     };
     let submit = async |inputs: Vec<String>, key: &str, limits| {
         let (id, total) = (Bench::new_id(), inputs.len() as u64);

@@ -8,6 +8,7 @@ use crate::protocol::frames::Log;
 use crate::protocol::{Answer, LineSplitter, PROTOCOL_VERSION, RECORD_SEPARATOR};
 use crate::supervisor::child::Event;
 use crate::supervisor::child::ending::Cause;
+use crate::supervisor::child::work::Answered;
 
 impl Child<'_> {
     pub(super) fn take_answers(&mut self, bytes: &[u8]) {
@@ -110,6 +111,7 @@ impl Child<'_> {
 
     pub(super) fn pass_on_logs(&mut self) {
         for (job, entries) in self.logs.take(&self.work.worker, self.work.pid) {
+            self.has_printed = true;
             self.tell.say(Event::Printed { job, entries });
         }
         if let Some(progress) = self.progress.take() {
@@ -120,7 +122,10 @@ impl Child<'_> {
     /// Passes on what the answers so far come to.
     pub(super) fn settle(&mut self) {
         for answered in self.work.settlements() {
-            self.tell.answered(answered, (self.now)());
+            // Whoever sees the end of a job finds what its tasks printed, which the loop passes on.
+            let is_last = answered.is_last && !self.has_printed;
+            self.tell.answered(Answered { is_last, ..answered }, (self.now)());
+            self.has_printed = false;
         }
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Child<'a> {
     phase: Phase,
     grace: Duration,
     was_ready: bool,
+    /// Whether the tasks at work have printed something.
+    has_printed: bool,
     /// Whether it was to end when all it had was answered.
     is_finished: bool,
     /// Why it was told to end.
@@ -99,6 +101,7 @@ impl<'a> Child<'a> {
             phase: Phase::Starting { until: Instant::now() + launch.start_timeout },
             grace: launch.grace,
             was_ready: false,
+            has_printed: false,
             is_finished: false,
             cause: None,
             ending: None,
