@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::super::SqliteStore;
 use super::super::handle::Urgency;
-use crate::model::{InputSegment, Job, JobId, JobOptions, JobSpec, JobState, Outcomes, Span, Timestamp};
+use crate::model::{
+    InputSegment, Job, JobId, JobOptions, JobSpec, JobState, OnError, Outcomes, Span, Timestamp,
+};
 use crate::store::{
-    Chunk, Claim, Completion, Haste, Intake, NewJob, Notice, Order, QueueLimits, Store as _, StoreError,
-    Submitted,
+    Chunk, Claim, Completion, Haste, Intake, NewJob, Notice, Order, QueueLimits, Receipt, Store as _,
+    StoreError, Submitted,
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
@@ -24,7 +26,7 @@ async fn store_with_two_tasks(dir: &TempDir) -> SqliteStore {
 }
 
 async fn submit(store: &SqliteStore, id: JobId, lines: &'static str, notice: Option<Notice>) -> Submitted {
-    let options = JobOptions::default();
+    let options = JobOptions { on_error: OnError::Stop, ..JobOptions::default() };
     let spec = JobSpec { function: "echo".into(), name: None, labels: [].into(), options };
     let limits = QueueLimits { tasks: 1 << 40, bytes: 1 << 40 };
     let (intake, key, count) = (Intake::Closed, None, lines.lines().count() as u32);
@@ -49,7 +51,7 @@ async fn claim(
 fn completion(chunk: &Chunk) -> Arc<Completion> {
     let Chunk { lease, job, first, attempt, .. } = *chunk;
     let mut outcomes = Outcomes::default();
-    outcomes.push(1_000, false);
+    outcomes.push(1_000, chunk.inputs.starts_with(b"\"fails"));
     let (task_times, lines, span) = (outcomes.times(), "1\n".into(), Span { start: NOW, end: NOW });
     let (worker, pid, busy_ns, cpu_ns, max_rss_bytes) = ("worker-1".into(), 42, 1_000, 900, 4_096);
     Arc::new(Completion {
@@ -106,23 +108,43 @@ async fn many_answers_come_to_one_row() {
     assert_eq!((share.tasks, share.busy_ns, share.max_rss_bytes), (2, 2_000, 4_096));
 }
 
+/// Submits a job, and answers its first task as soon as it is leased, which is when the job is accepted.
+async fn submit_and_run(store: &SqliteStore, id: JobId, lines: &'static str) -> (Submitted, Receipt) {
+    let (told, hear) = oneshot::channel();
+    let told = Mutex::new(Some(told));
+    let tell = move |_: &Job, leased| drop(told.lock().unwrap().take().unwrap().send(leased));
+    let room = Some(Arc::new(true.into()));
+    let notice = Some(Notice { tell: Arc::new(tell), room, awaited: true });
+    let end = async {
+        let chunk = hear.await.unwrap().expect("there is room");
+        store.complete_if_leased(completion(&chunk), Haste::Now, NOW).await.unwrap()
+    };
+    tokio::join!(submit(store, id, lines, notice), end)
+}
+
+#[tokio::test]
+async fn what_a_failure_cancels_of_a_job_without_a_row_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let store = store_with_two_tasks(&dir).await;
+    for number in 1..=20 {
+        let id = JobId(Uuid::from_u128(100 + number));
+        let (submitted, receipt) = submit_and_run(&store, id, "\"fails\"\n1\n2\n").await;
+        assert!(matches!(submitted, Submitted::New(_)), "{submitted:?}");
+        assert_eq!((receipt.held, receipt.state), (true, Some(JobState::Failed)));
+        let tally = store.job(id).await.unwrap().unwrap().tally;
+        assert_eq!((tally.failed, tally.cancelled), (1, 2));
+        assert_eq!(u128::from(store.counts().tasks["echo"].cancelled), 2 * number);
+    }
+}
+
 #[tokio::test]
 async fn a_job_that_ends_within_its_transaction_is_answered_as_it_is_read() {
     let dir = TempDir::new().unwrap();
     let store = store_with_two_tasks(&dir).await;
     // A commit waits for an end no longer than the last one took: a slow test may come too late.
     for number in 100..10_000 {
-        let (told, hear) = oneshot::channel();
-        let told = Mutex::new(Some(told));
-        let tell = move |_: &Job, leased| drop(told.lock().unwrap().take().unwrap().send(leased));
-        let room = Some(Arc::new(true.into()));
-        let notice = Some(Notice { tell: Arc::new(tell), room, awaited: true });
-        let end = async {
-            let chunk = hear.await.unwrap().expect("there is room");
-            store.complete_if_leased(completion(&chunk), Haste::Now, NOW).await.unwrap()
-        };
         let id = JobId(Uuid::from_u128(number));
-        let (submitted, receipt) = tokio::join!(submit(&store, id, "1\n", notice), end);
+        let (submitted, receipt) = submit_and_run(&store, id, "1\n").await;
         assert_eq!((receipt.held, receipt.state), (true, Some(JobState::Succeeded)));
         let job = store.job(id).await.unwrap().unwrap();
         let results = store.results(id, Order::Completion, 0, 10).await.unwrap();
