@@ -146,6 +146,7 @@ async fn a_job_that_ends_within_its_transaction_is_answered_as_it_is_read() {
         let id = JobId(Uuid::from_u128(number));
         let (submitted, receipt) = submit_and_run(&store, id, "1\n").await;
         assert_eq!((receipt.held, receipt.state), (true, Some(JobState::Succeeded)));
+        assert_eq!(store.counts().tasks["echo"].unfinished, 2, "those of the first job");
         let job = store.job(id).await.unwrap().unwrap();
         let results = store.results(id, Order::Completion, 0, 10).await.unwrap();
         match submitted {
