@@ -237,11 +237,12 @@ pub(super) async fn accept(
     accepting.await.unwrap_or_else(|_| Err(Problem::shutting_down()))
 }
 
-/// Whether its tasks wait for slots and nothing else: for neither a lock nor one of a few workers.
+/// Whether its first chunk, of one task, waits for a slot and nothing else: for neither a lock nor one of a few workers.
 fn needs_slots_only(edge: &Edge, spec: &JobSpec) -> bool {
     let functions = edge.functions();
     let function = functions.iter().find(|known| known.name == spec.function);
-    spec.options.lock.is_none() && function.is_some_and(|function| function.options.processes.is_none())
+    let any_worker = function.is_some_and(|function| function.options.processes.is_none());
+    any_worker && spec.options.lock.is_none() && spec.options.chunk_size.is_none()
 }
 
 fn intake(open: bool) -> Intake {

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::frames::Progress as TaskProgress;
 pub use handle::{Ended, Handle, WorkerSelector};
@@ -96,12 +97,19 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) 
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);
     let handle = Handle::new(asks, supervisor.news.clone(), supervisor.room.clone());
-    let runtime = tokio::runtime::Handle::current();
-    (handle, tokio::task::spawn_blocking(move || runtime.block_on(supervisor.run(incoming))))
+    let (runs, running) = oneshot::channel();
+    let run = move || {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime can be made while the server starts").block_on(supervisor.run(incoming));
+        drop(runs);
+    };
+    let thread = std::thread::Builder::new().name("supervisor".into()).spawn(run);
+    thread.expect("a thread can be started while the server starts");
+    (handle, running)
 }
 
-/// The supervisor's task, which ends when it has drained or the store has stopped.
-pub type Running = tokio::task::JoinHandle<()>;
+/// Closed when the supervisor has drained or the store has stopped.
+pub type Running = oneshot::Receiver<()>;
 
 /// What the workers must know of a job.
 #[derive(Clone, Copy, Debug)]
