@@ -31,7 +31,6 @@ pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
         let outcome = measure(*workload, arguments, target, &speeds);
         report.workloads.push(outcome.with_context(|| format!("in the workload {name}"))?);
     }
-    report.compare_with_echo();
     show(arguments, &report)?;
     arguments.json.as_deref().map_or(Ok(()), |path| write_json(path, &report))
 }
@@ -56,7 +55,7 @@ fn measure(workload: Workload, arguments: &Arguments, target: &Target, speeds: &
         if arguments.compare { peers::start(workload, &batch, target)? } else { (Vec::new(), Vec::new()) };
     let mut runs = Vec::new();
     for number in 1..=arguments.runs {
-        let run = once(workload, &batch, target, arguments.scale)?;
+        let run = once(workload, &batch, target, (arguments.scale, speeds))?;
         eprintln!("{}: run {number} of {}: {:.4} s", workload.name(), arguments.runs, run.wall_s);
         runs.push(run);
         for peer in &mut peers {
@@ -86,23 +85,20 @@ fn measure(workload: Workload, arguments: &Arguments, target: &Target, speeds: &
     })
 }
 
-fn once(workload: Workload, batch: &Batch, target: &Target, scale: f64) -> Result<Run> {
+fn once(workload: Workload, batch: &Batch, target: &Target, (scale, speeds): (f64, &Speeds)) -> Result<Run> {
     match workload {
         Workload::Latency => requests::latency(target, batch.tasks),
         Workload::Clients => requests::clients(target, scale),
         Workload::Oversubscription => oversubscription::once(target, batch),
+        Workload::TenMillion => beside_a_million(target, batch, &Workload::Echo.batch(scale, speeds)?),
         _ => measure::job(target, batch, None),
     }
 }
 
-impl Report {
-    /// A task of ten million beside one of a million, if both were measured.
-    fn compare_with_echo(&mut self) {
-        let of_echo = self.workloads.iter().find(|outcome| outcome.workload == Workload::Echo);
-        let Some(rate) = of_echo.map(|outcome| outcome.median.tasks_per_s) else { return };
-        for outcome in self.workloads.iter_mut().filter(|outcome| outcome.workload == Workload::TenMillion) {
-            outcome.median.figures.insert(OVER_ECHO.to_owned(), rate / outcome.median.tasks_per_s);
-            outcome.bars = bars::judge(outcome.workload, &outcome.median, &outcome.peers);
-        }
-    }
+/// A task of ten million beside one of a million, measured right after it.
+fn beside_a_million(target: &Target, batch: &Batch, million: &Batch) -> Result<Run> {
+    let mut run = measure::job(target, batch, None)?;
+    let rate = measure::job(target, million, None)?.tasks_per_s;
+    run.figures.insert(OVER_ECHO.to_owned(), rate / run.tasks_per_s);
+    Ok(run)
 }
