@@ -39,7 +39,7 @@ impl World {
         let mut world = Self {
             pool: Pool::new(slots),
             now: Instant::now(),
-            events: VecDeque::from([Event::Jobs { jobs: (0..jobs).map(brief).collect(), more: false }]),
+            events: VecDeque::from([Event::Listed { jobs: (0..jobs).map(brief).collect(), more: false }]),
             sent: VecDeque::new(),
             sizes: VecDeque::new(),
             leases: 0,
@@ -61,7 +61,7 @@ impl World {
     fn execute(&mut self, command: Command) {
         match command {
             Command::ListJobs { .. } => {
-                self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false });
+                self.events.push_back(Event::Listed { jobs: Vec::new(), more: false });
             }
             Command::Claim { job, chunks, max_tasks, .. } => self.claim(job, chunks, max_tasks),
             Command::Spawn { worker, .. } => self.events.push_back(Event::Ready(worker)),

@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::client::JSON;
+use common::job::Job;
 use common::procs::{Proc, bytes_read};
 use common::{Server, check, eventually};
 use serde_json::{Value, json};
@@ -137,6 +138,24 @@ fn many_queued_jobs_cost_no_cpu_while_they_wait() {
     });
 }
 
+#[test]
+fn a_job_that_can_run_does_not_wait_behind_ten_thousand_that_cannot() {
+    let dir = data_with(Past { ended: 10, queued: 10_000, large: 0, segments: 0 });
+    // Behind all of them in the order of the store.
+    let database = rusqlite::Connection::open(dir.path().join("gristmill.sqlite")).unwrap();
+    let last = "INSERT INTO jobs (id, function, labels, options, priority, state, total, created_at, input_bytes)
+                SELECT zeroblob(16), 'echo', labels, replace(options, 'one', 'two'), -1, state, 1, created_at, 2
+                FROM jobs WHERE state = 'queued' LIMIT 1;
+                INSERT INTO inputs (job, first, count, lines) VALUES (zeroblob(16), 0, 1, x'310a')";
+    database.execute_batch(last).unwrap();
+    drop(database);
+    let server = server_on(dir.path());
+    Job::with_id(&server, "00000000-0000-0000-0000-000000000000").succeeds();
+    server.map("echo", &json!([1])).succeeds();
+    server.submit(&json!({"function": "sleep", "inputs": [3600], "lock": "one"}));
+    server.submit(&json!({"function": "echo", "inputs": [1], "lock": "two"})).succeeds();
+}
+
 /// The shortest time of some calls, in milliseconds.
 fn shortest(server: &Server, call: &Call<'_>) -> f64 {
     let time = |_| {
@@ -159,7 +178,7 @@ fn start_time(server: &Server) -> f64 {
 #[test]
 #[ignore = "some minutes, and six gigabytes of disk"]
 fn a_million_jobs() {
-    let short = data_with(Past { ended: 100, queued: 0, large: 0, segments: 0 });
+    let short = data_with(Past { ended: 2_000, queued: 0, large: 0, segments: 0 });
     let long = data_with(Past { ended: 1_000_000, queued: 10_000, large: 3, segments: 611 });
     let (short, long) = (server_on(short.path()), server_on(long.path()));
     let olds = [first_of(&short, "function=primes"), first_of(&long, "function=primes")];

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::kinds::{Problems, ShuttingDown, StorageFull, StorageStopped};
 use super::openapi::SERVER;
 use super::{Edge, Problem};
+use crate::store::JobFilter;
 
 /// Where they are.
 pub(super) const PATHS: [&str; 2] = ["/healthz", "/readyz"];
@@ -40,6 +41,6 @@ pub(super) async fn ready(State(edge): State<Edge>) -> Result<Json<Health>, Prob
         return Err(Problem::shutting_down());
     }
     edge.supervisor.glance().await?;
-    edge.store.runnable(None, 1).await?;
+    edge.store.jobs(JobFilter::default(), None, 1).await?;
     Ok(Json(Health { status: "ready" }))
 }

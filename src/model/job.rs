@@ -47,7 +47,7 @@ pub enum OnError {
 }
 
 /// A named lock: only so many tasks of all jobs that name it run at once.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Lock {
     /// The name.
     pub name: String,

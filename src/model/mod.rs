@@ -2,6 +2,7 @@
 //!
 //! Imports nothing of the crate. Deliberately absent: clocks, input and output, async, and every decision.
 
+pub mod blocked;
 pub mod histogram;
 pub mod ids;
 pub mod job;
@@ -10,6 +11,7 @@ pub mod segment;
 pub mod task;
 pub mod trace;
 
+pub use blocked::Blocked;
 pub use histogram::Histogram;
 pub use ids::{Epoch, JobId, LeaseId, WorkerName};
 pub use job::{Job, JobOptions, JobSpec, JobState, Lock, OnError, Span, Tally, Timestamp};

@@ -76,6 +76,8 @@ pub(super) struct Entry {
     pub(super) doubtful: bool,
     /// Worker time used, in nanoseconds; the jobs with the fewest turns go first.
     pub(super) used_ns: u64,
+    /// Where it stands among those that could use a worker.
+    pub(super) placed: Option<Turn>,
 }
 
 /// Why no more of a job is to run.
@@ -90,7 +92,7 @@ pub(super) enum Stopped {
 }
 
 impl Entry {
-    pub(super) fn new(brief: JobBrief, used_ns: u64) -> Self {
+    pub(super) fn new(brief: JobBrief) -> Self {
         Self {
             time: TaskTime::new(brief.rules.chunk_time),
             brief,
@@ -102,7 +104,8 @@ impl Entry {
             unsettled: 0,
             ended: false,
             doubtful: false,
-            used_ns,
+            used_ns: 0,
+            placed: None,
         }
     }
 
@@ -114,6 +117,11 @@ impl Entry {
     /// Whether the store has answered all about it.
     pub(super) fn is_settled(&self) -> bool {
         self.held.is_empty() && self.unsettled == 0 && !self.claiming
+    }
+
+    /// Whether nothing is lost with it: no worker is at it, the store has answered all about it and lists it when it is to run.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.busy == 0 && self.is_settled()
     }
 
     fn turns(&self) -> u64 {

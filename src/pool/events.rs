@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use super::{JobBrief, Lease, Rules, WorkerId};
-use crate::model::{JobId, LeaseId, WorkerName};
+use crate::model::{Blocked, JobId, LeaseId, WorkerName};
 
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// Jobs with tasks to run, new ones or more of old ones; `more` if the store has others behind the last of them.
-    Jobs {
-        /// The jobs.
+    /// A job with tasks to run: a new one, or more tasks of an old one.
+    Job(JobBrief),
+    /// The answer to [`Command::ListJobs`].
+    Listed {
+        /// The jobs, in the store's order.
         jobs: Vec<JobBrief>,
-        /// Whether the store may hold runnable jobs that are not among them.
+        /// Whether the store may have others behind the last of them.
         more: bool,
     },
     /// The answer to [`Command::Claim`].
@@ -73,7 +75,7 @@ pub enum Event {
     },
     /// Someone wants the job to end: what it runs is to be stopped.
     Cancelled(JobId),
-    /// No more of the job is to begin until [`Event::Jobs`] tells of it again; what runs goes on.
+    /// No more of the job is to begin until [`Event::Job`] tells of it again; what runs goes on.
     Paused(JobId),
     /// So many slots from now on.
     Resize(u32),
@@ -99,11 +101,15 @@ pub enum Event {
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Ask the store for jobs; answered by [`Event::Jobs`].
+    /// Ask the store for jobs; answered by [`Event::Listed`].
     ListJobs {
         /// Behind the one of this priority and id, in the store's order; from the first on if there is none.
         after: Option<(i32, JobId)>,
+        /// But not for these.
+        without: Blocked,
     },
+    /// The pool does not know this job any more: what else is kept of it can go.
+    Forget(JobId),
     /// Ask the store for leases; answered by [`Event::Claimed`].
     Claim {
         /// The job.

@@ -1,101 +1,124 @@
 //! The jobs that a pool knows: what is left of each, and whose turn it is.
 
-use std::cmp::Reverse;
+use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Lease;
-use super::entry::{Entry, JobBrief, Stopped, TURN, Turn};
-use crate::model::JobId;
-
-/// A pool knows so many jobs at most; the store lists the others when there is room.
-const MOST_JOBS: usize = 8192;
-
-/// Which runnable jobs of the store may not be here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unlisted {
-    None,
-    All,
-    /// Those behind this one, in the store's order: by priority, then by id.
-    Behind(i32, JobId),
-}
+use super::delays::Delays;
+use super::entry::{Entry, JobBrief, Stopped};
+use super::listing::{Listing, MANY, Page};
+use super::queues::{Queues, Walk};
+use crate::model::{Blocked, JobId};
 
 /// The jobs, by id and by whose turn it is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Jobs {
     by_id: BTreeMap<JobId, Entry>,
-    turns: BTreeSet<Turn>,
+    queues: Queues,
+    /// Those that could use no worker.
+    resting: BTreeSet<JobId>,
     /// How many workers hold each lock.
     locks: BTreeMap<String, u32>,
     /// Those with tasks that are to be tried again only later.
-    delayed: BTreeMap<JobId, Instant>,
+    delayed: Delays,
     /// Those that have stopped or ended, as doubtful news says.
     over: BTreeSet<JobId>,
-    unlisted: Unlisted,
-    listing: bool,
-}
-
-impl Default for Jobs {
-    /// No jobs, but those that the store may have.
-    fn default() -> Self {
-        Self {
-            by_id: BTreeMap::new(),
-            turns: BTreeSet::new(),
-            locks: BTreeMap::new(),
-            delayed: BTreeMap::new(),
-            over: BTreeSet::new(),
-            unlisted: Unlisted::All,
-            listing: false,
-        }
-    }
+    listing: Listing,
+    /// Those that are not here any more, until someone is told.
+    forgotten: Vec<JobId>,
 }
 
 impl Jobs {
-    /// Adds a job, or tasks to a job that is known. A new job is ahead of those that have had turns.
+    /// Changes a job, and puts it where it stands then.
+    fn change<T>(&mut self, job: JobId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.by_id.get_mut(&job)?;
+        let changed = change(entry);
+        self.queues.place(entry);
+        if entry.placed.is_some() {
+            self.resting.remove(&job);
+        } else {
+            self.resting.insert(job);
+        }
+        Some(changed)
+    }
+
+    fn forget(&mut self, job: JobId) {
+        if let Some(mut entry) = self.by_id.remove(&job) {
+            entry.brief.unclaimed = 0;
+            self.queues.place(&mut entry);
+            self.resting.remove(&job);
+            self.forgotten.push(job);
+        }
+    }
+
+    /// The jobs that are not here any more since this was asked last.
+    pub(super) fn take_forgotten(&mut self) -> Vec<JobId> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Whether there is room for a further job of this priority. Those are forgotten for it of which nothing is to run
+    /// now, and the last one of a lower priority, which the store lists again.
+    pub(super) fn make_room(&mut self, priority: i32) -> bool {
+        if self.count() < MANY {
+            return true;
+        }
+        let forgettable = |job: &JobId| self.by_id.get(job).is_some_and(Entry::is_forgettable);
+        let is_useless = |job: &&JobId| !self.delayed.contains(**job) && forgettable(job);
+        let mut useless: Vec<JobId> = self.resting.iter().filter(is_useless).copied().collect();
+        let last = self.queues.last().filter(|(its, job)| *its < priority && forgettable(job));
+        if let (true, Some((_, job))) = (useless.is_empty(), last) {
+            useless.push(job);
+            self.listing.missed();
+        }
+        useless.into_iter().for_each(|job| self.forget(job));
+        self.count() < MANY
+    }
+
+    /// How many jobs there are, but for those that are to be tried again later: the store cannot tell them from others.
+    fn count(&self) -> usize {
+        self.by_id.len() - self.delayed.len()
+    }
+
+    /// Does not take a new job in, which the store will list.
+    pub(super) fn refuse(&mut self, job: JobId) {
+        self.listing.missed();
+        self.forgotten.push(job);
+    }
+
+    /// Adds a job, or tasks to a job that is known.
     pub(super) fn add(&mut self, brief: JobBrief) {
-        if let Some(entry) = self.by_id.get_mut(&brief.id) {
+        let job = brief.id;
+        if let Vacant(new) = self.by_id.entry(job) {
+            new.insert(Entry::new(brief));
+            self.change(job, |_| ());
+            return;
+        }
+        let is_over = self.change(job, |entry| {
             entry.stopped.take_if(|stopped| *stopped == Stopped::Paused);
             entry.doubtful = true;
-            if entry.is_over() {
-                self.over.insert(brief.id);
-            } else {
+            if !entry.is_over() {
                 entry.brief.unclaimed = entry.brief.unclaimed.max(brief.unclaimed);
                 // The answer to a claim under way may not know of them.
                 if entry.claiming {
                     entry.requeued = entry.requeued.max(brief.unclaimed);
                 }
             }
-            return;
-        }
-        if self.by_id.len() >= MOST_JOBS {
-            self.unlisted = Unlisted::All;
-            return;
-        }
-        let peers = self.turns.range((Reverse(brief.priority), 0, JobId::from_bytes([0; 16]))..).next();
-        let turns =
-            peers.filter(|(priority, ..)| priority.0 == brief.priority).map_or(1, |(_, turns, _)| *turns);
-        let used_ns = turns.saturating_sub(1) * TURN.as_nanos() as u64;
-        let entry = Entry::new(brief, used_ns);
-        self.turns.insert(entry.key());
-        self.by_id.insert(entry.brief.id, entry);
-    }
-
-    /// A list from the store has come in; it has others behind `last`, if there is one.
-    pub(super) fn listed(&mut self, last: Option<(i32, JobId)>) {
-        self.listing = false;
-        if let (Some((priority, id)), Unlisted::None) = (last, self.unlisted) {
-            self.unlisted = Unlisted::Behind(priority, id);
+            entry.is_over()
+        });
+        if is_over == Some(true) {
+            self.over.insert(job);
         }
     }
 
-    /// Which jobs the store is to be asked for: those that may not be here, if there is room.
-    pub(super) fn wants_list(&mut self) -> Unlisted {
-        if self.listing || self.by_id.len() >= MOST_JOBS / 2 {
-            return Unlisted::None;
-        }
-        let wanted = std::mem::replace(&mut self.unlisted, Unlisted::None);
-        self.listing = wanted != Unlisted::None;
-        wanted
+    /// A page from the store has come, with others behind its last job if there are `more`.
+    pub(super) fn listed(&mut self, last: Option<(i32, JobId)>, more: bool) {
+        self.listing.came(last, more);
+    }
+
+    /// The jobs that the store is to be asked for, if so many slots are free for others than the blocked.
+    pub(super) fn wants_list(&mut self, free: u32, blocked: &Blocked) -> Option<Page> {
+        self.listing.wanted(self.count(), free, blocked)
     }
 
     /// Gives the jobs whose end is doubtful, once the store has answered all about them: it says what is true when it
@@ -132,72 +155,61 @@ impl Jobs {
 
     /// Notes the answer to a claim; gives how many tasks may be claimed now.
     pub(super) fn claimed(&mut self, job: JobId, unclaimed: u64) -> Option<u64> {
-        let entry = self.by_id.get_mut(&job)?;
-        entry.claiming = false;
-        let requeued = std::mem::take(&mut entry.requeued);
-        entry.brief.unclaimed = if entry.is_over() { 0 } else { unclaimed + requeued };
-        Some(entry.brief.unclaimed)
+        self.change(job, |entry| {
+            entry.claiming = false;
+            let requeued = std::mem::take(&mut entry.requeued);
+            entry.brief.unclaimed = if entry.is_over() { 0 } else { unclaimed + requeued };
+            entry.brief.unclaimed
+        })
     }
 
     /// Tasks of the job may be claimed from then on.
     pub(super) fn delay(&mut self, job: JobId, until: Instant) {
-        let Some(entry) = self.by_id.get(&job) else {
-            self.unlisted = Unlisted::All;
-            return;
-        };
-        if !entry.is_over() {
-            let next = self.delayed.entry(job).or_insert(until);
-            *next = until.min(*next);
+        match self.by_id.get(&job) {
+            Some(entry) if entry.is_over() => {}
+            Some(_) => self.delayed.add(job, until),
+            None => self.listing.missed(),
         }
     }
 
     /// When tasks that wait may be claimed next.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.delayed.values().min().copied()
+        self.delayed.next()
     }
 
     /// Has the jobs claimed whose tasks have waited long enough; the store knows how many those are.
     pub(super) fn wake_due(&mut self, now: Instant) {
-        let by_id = &mut self.by_id;
-        self.delayed.retain(|job, until| {
-            let due = *until <= now;
-            if let Some(entry) = by_id.get_mut(job).filter(|_| due) {
+        while let Some(job) = self.delayed.take_due(now) {
+            self.change(job, |entry| {
                 entry.brief.unclaimed += 1;
                 entry.requeued += u64::from(entry.claiming);
-            }
-            !due
-        });
+            });
+        }
     }
 
     pub(super) fn hold(&mut self, job: JobId, leases: impl IntoIterator<Item = Lease>) {
-        if let Some(entry) = self.by_id.get_mut(&job) {
-            entry.held.extend(leases);
-        }
+        self.change(job, |entry| entry.held.extend(leases));
     }
 
     pub(super) fn observe(&mut self, job: JobId, count: u32, elapsed: Duration) {
-        let Some(entry) = self.by_id.get_mut(&job) else { return };
-        entry.time.observe(count, elapsed);
-        let before = entry.key();
-        entry.used_ns += elapsed.as_nanos() as u64;
-        let after = entry.key();
-        if before != after {
-            self.turns.remove(&before);
-            self.turns.insert(after);
-        }
+        self.change(job, |entry| {
+            entry.time.observe(count, elapsed);
+            entry.used_ns += elapsed.as_nanos() as u64;
+        });
     }
 
     /// A worker has nothing of this job any more.
     pub(super) fn leave(&mut self, job: JobId) {
-        if let Some(entry) = self.by_id.get_mut(&job) {
+        let lock = self.change(job, |entry| {
             entry.busy = entry.busy.saturating_sub(1);
-            if let Some(lock) = &entry.brief.lock {
-                self.locks.entry(lock.name.clone()).and_modify(|held| *held = held.saturating_sub(1));
-            }
+            entry.brief.lock.as_ref().map(|lock| lock.name.clone())
+        });
+        if let Some(held) = lock.flatten().and_then(|lock| self.locks.get_mut(&lock)) {
+            *held = held.saturating_sub(1);
         }
     }
 
-    /// A worker takes this job up, unless its lock is held by as many as may hold it.
+    /// A worker takes up this job, of which there are leases, unless its lock is held by as many as may hold it.
     pub(super) fn enter(&mut self, job: JobId) -> Option<&mut Entry> {
         let entry = self.by_id.get_mut(&job)?;
         if let Some(lock) = &entry.brief.lock {
@@ -213,51 +225,60 @@ impl Jobs {
 
     /// Tasks of the job are back in the queue; the store lists a job that is not known here.
     pub(super) fn requeued(&mut self, job: JobId, count: u32) {
-        let Some(entry) = self.by_id.get_mut(&job) else {
-            if count > 0 {
-                self.unlisted = Unlisted::All;
+        let known = self.change(job, |entry| {
+            if !entry.is_over() {
+                entry.brief.unclaimed += u64::from(count);
+                entry.requeued += if entry.claiming { u64::from(count) } else { 0 };
             }
-            return;
-        };
-        if !entry.is_over() {
-            entry.brief.unclaimed += u64::from(count);
-            entry.requeued += if entry.claiming { u64::from(count) } else { 0 };
+        });
+        if known.is_none() && count > 0 {
+            self.listing.missed();
         }
     }
 
     /// Takes no more of this job; gives the leases that no worker has.
     pub(super) fn stop(&mut self, job: JobId, why: Stopped) -> Vec<Lease> {
-        self.delayed.remove(&job);
-        let Some(entry) = self.by_id.get_mut(&job) else { return Vec::new() };
-        entry.stopped = Some(why);
-        entry.brief.unclaimed = 0;
-        // A cancel may come late, when the job has ended by it and begun once more.
-        entry.doubtful |= why == Stopped::Cancelled;
-        if entry.doubtful {
+        self.delayed.remove(job);
+        let stopped = self.change(job, |entry| {
+            entry.stopped = Some(why);
+            entry.brief.unclaimed = 0;
+            // A cancel may come late, when the job has ended by it and begun once more.
+            entry.doubtful |= why == Stopped::Cancelled;
+            (entry.doubtful, entry.held.drain(..).collect())
+        });
+        let Some((doubtful, held)) = stopped else { return Vec::new() };
+        if doubtful {
             self.over.insert(job);
         }
-        entry.held.drain(..).collect()
+        held
     }
 
-    /// Forgets a job that has ended, once no worker is at it and the store has answered all about it; gives the leases that no worker has.
+    /// Forgets a job that has ended, once no worker is at it and the store has answered all about it; gives the leases
+    /// that no worker has.
     pub(super) fn end(&mut self, job: JobId) -> VecDeque<Lease> {
-        self.delayed.remove(&job);
-        let Some(entry) = self.by_id.get_mut(&job) else { return VecDeque::new() };
-        (entry.ended, entry.brief.unclaimed) = (true, 0);
-        let held = std::mem::take(&mut entry.held);
-        if entry.doubtful {
+        self.delayed.remove(job);
+        let ended = self.change(job, |entry| {
+            (entry.ended, entry.brief.unclaimed) = (true, 0);
+            let held = std::mem::take(&mut entry.held);
+            (held, entry.doubtful, entry.is_forgettable())
+        });
+        let Some((held, doubtful, forgettable)) = ended else { return VecDeque::new() };
+        if doubtful {
             self.over.insert(job);
-        } else if held.is_empty() && entry.busy == 0 && entry.is_settled() {
-            self.turns.remove(&entry.key());
-            self.by_id.remove(&job);
+        } else if held.is_empty() && forgettable {
+            self.forget(job);
         }
         held
     }
 
     /// All leases that no worker has.
     pub(super) fn take_held(&mut self) -> Vec<(JobId, Lease)> {
-        let entries = self.by_id.iter_mut();
-        entries.flat_map(|(job, entry)| entry.held.drain(..).map(|lease| (*job, lease))).collect()
+        let holders = self.by_id.iter().filter(|(_, entry)| !entry.held.is_empty());
+        let mut all = Vec::new();
+        for job in holders.map(|(job, _)| *job).collect::<Vec<_>>() {
+            self.change(job, |entry| all.extend(entry.held.drain(..).map(|lease| (job, lease))));
+        }
+        all
     }
 
     pub(super) fn get_mut(&mut self, job: JobId) -> Option<&mut Entry> {
@@ -276,8 +297,15 @@ impl Jobs {
     }
 
     /// The jobs that could use a worker, in the order of their turns.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = (JobId, &Entry)> {
-        let entries = self.turns.iter().filter_map(|(.., id)| Some((*id, self.by_id.get(id)?)));
-        entries.filter(|(_, entry)| entry.demand() > 0)
+    pub(super) fn in_turn(&self) -> Walk<'_> {
+        self.queues.walk()
+    }
+
+    /// Whether every job stands where it should.
+    #[cfg(test)]
+    pub(super) fn are_in_place(&self) -> bool {
+        let stands = |entry: &Entry| entry.placed == (entry.demand() > 0).then(|| entry.key());
+        let rests = |entry: &Entry| self.resting.contains(&entry.brief.id) == entry.placed.is_none();
+        self.by_id.values().all(|entry| stands(entry) && rests(entry))
     }
 }

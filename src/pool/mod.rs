@@ -6,9 +6,12 @@
 
 pub mod blame;
 mod chunking;
+mod delays;
 mod entry;
 mod events;
 mod jobs;
+mod listing;
+mod queues;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,7 @@ mod workers;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::model::{JobId, LeaseId, WorkerName};
+use crate::model::{Blocked, JobId, LeaseId, WorkerName};
 use entry::Stopped;
 pub use entry::{JobBrief, Rules};
 pub use events::{Command, Event};
@@ -43,8 +46,10 @@ pub struct Pool {
     failed_starts: BTreeMap<String, FailedStarts>,
     /// Answers sent to the store that it has not answered.
     unsettled: usize,
-    /// How many slots the jobs leave free.
+    /// How many slots the jobs leave free …
     room: u32,
+    /// … which these could not use.
+    blocked: Blocked,
     commands: Vec<Command>,
 }
 
@@ -66,6 +71,7 @@ impl Pool {
             failed_starts: BTreeMap::new(),
             unsettled: 0,
             room: slots,
+            blocked: Blocked::default(),
             commands: Vec::new(),
         }
     }
@@ -136,14 +142,10 @@ impl Pool {
 
     fn apply(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Jobs { jobs, more } => {
-                let last = jobs.last().filter(|_| more).map(|job| (job.priority, job.id));
-                for mut job in jobs {
-                    let (id, leased) = (job.id, job.leased.take());
-                    self.jobs.add(job);
-                    self.keep(id, leased);
-                }
-                self.jobs.listed(last);
+            Event::Job(job) => self.told_of(job),
+            Event::Listed { jobs, more } => {
+                self.jobs.listed(jobs.last().map(|job| (job.priority, job.id)), more);
+                jobs.into_iter().for_each(|job| self.jobs.add(job));
             }
             Event::Claimed { job, leases, unclaimed, later, ended } => {
                 self.claimed(job, leases, unclaimed, ended);
@@ -200,6 +202,18 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// Takes in a job that someone tells of, if there is room for it, or slots that nobody else can use.
+    fn told_of(&mut self, mut job: JobBrief) {
+        let (id, leased) = (job.id, job.leased.take());
+        let is_wanted = || self.room > 0 && !self.blocked.holds_back(&job.function, job.lock.as_ref());
+        if self.knows(id) || is_wanted() || self.jobs.make_room(job.priority) {
+            self.jobs.add(job);
+        } else {
+            self.jobs.refuse(id);
+        }
+        self.keep(id, leased);
     }
 
     fn claimed(&mut self, job: JobId, leases: Vec<Lease>, unclaimed: u64, ended: bool) {

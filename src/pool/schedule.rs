@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::entry::Entry;
-use super::jobs::Unlisted;
+use super::listing::Page;
 use super::workers::{WorkerId, WorkerState};
 use super::{Command, Lease, Pool, UNSETTLED_PER_SLOT};
-use crate::model::JobId;
+use crate::model::{Blocked, JobId};
 
 /// A job with so many unclaimed tasks a slot keeps every worker busy for as long as one of them waits behind another.
 const PLENTY: u32 = 4;
@@ -30,43 +30,69 @@ struct Room<'a> {
     by_lock: BTreeMap<&'a str, u32>,
 }
 
+/// What became of a job's wish for one more slot.
+enum Given {
+    Slot,
+    /// It can use no more.
+    Enough,
+    /// Its function has as many workers as it may have.
+    FunctionIsBlocked,
+    /// Its lock has as many holders as it may have.
+    LockIsBlocked,
+}
+
 impl<'a> Room<'a> {
     /// Takes one slot for a job that has this share, if there is one and it can use it.
-    fn give(&mut self, entry: &'a Entry, share: u32) -> bool {
+    fn give(&mut self, entry: &'a Entry, share: u32) -> Given {
         if self.left == 0 || share >= entry.demand() {
-            return false;
+            return Given::Enough;
         }
         let workers = self.by_function.entry(&entry.brief.function).or_default();
-        let lock =
-            entry.brief.lock.as_ref().map(|lock| (self.by_lock.entry(&lock.name).or_default(), lock.permits));
-        let given = *workers < entry.brief.rules.workers.unwrap_or(u32::MAX)
-            && lock.as_ref().is_none_or(|(holders, permits)| **holders < *permits);
-        if given {
-            lock.into_iter().for_each(|(holders, _)| *holders += 1);
-            (*workers, self.left) = (*workers + 1, self.left - 1);
+        if *workers >= entry.brief.rules.workers.unwrap_or(u32::MAX) {
+            return Given::FunctionIsBlocked;
         }
-        given
+        if let Some(lock) = &entry.brief.lock {
+            let holders = self.by_lock.entry(&lock.name).or_default();
+            if *holders >= lock.permits {
+                return Given::LockIsBlocked;
+            }
+            *holders += 1;
+        }
+        (*workers, self.left) = (*workers + 1, self.left - 1);
+        Given::Slot
+    }
+
+    /// Shares out among jobs that have one slot each what they can use besides, one a round.
+    fn share_rest(&mut self, group: &mut [(&'a Entry, u32)]) {
+        let mut given = true;
+        while given {
+            given = false;
+            for (entry, share) in &mut *group {
+                if let Given::Slot = self.give(entry, *share) {
+                    (*share, given) = (*share + 1, true);
+                }
+            }
+        }
     }
 }
 
 impl Pool {
     pub(super) fn schedule(&mut self, now: Instant) {
+        let forgotten = self.jobs.take_forgotten();
+        self.commands.extend(forgotten.into_iter().map(Command::Forget));
         self.end_surplus();
         if self.draining {
             return;
         }
-        match self.jobs.wants_list() {
-            Unlisted::None => {}
-            Unlisted::All => self.commands.push(Command::ListJobs { after: None }),
-            Unlisted::Behind(priority, id) => {
-                self.commands.push(Command::ListJobs { after: Some((priority, id)) });
-            }
-        }
         for job in self.jobs.reconsider() {
             self.commands.push(Command::Claim { job, chunks: 1, max_tasks: 1, backwards: false });
         }
-        let shares = self.share_out();
+        let shares;
+        (shares, self.blocked) = self.share_out();
         self.room = self.slots.saturating_sub(shares.iter().map(|(_, share)| share).sum());
+        if let Some(Page { after, without }) = self.jobs.wants_list(self.room, &self.blocked) {
+            self.commands.push(Command::ListJobs { after, without });
+        }
         if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
             self.dispatch(&shares);
             self.pipeline(&shares);
@@ -94,31 +120,28 @@ impl Pool {
     }
 
     /// Shares the slots out: a priority takes all it can use before the next one, one slot a round to each of its jobs.
-    fn share_out(&self) -> Shares {
-        let mut jobs = self.jobs.in_turn().map(|(_, entry)| entry).peekable();
-        let (mut shares, mut room) = (
-            Shares::new(),
-            Room { left: self.slots, by_function: BTreeMap::new(), by_lock: BTreeMap::new() },
-        );
-        while let Some(priority) = jobs.peek().filter(|_| room.left > 0).map(|entry| entry.brief.priority) {
-            let mut group: Vec<(&Entry, u32)> = Vec::new();
-            while let Some(entry) = jobs.next_if(|entry| room.left > 0 && entry.brief.priority == priority) {
-                if room.give(entry, 0) {
-                    group.push((entry, 1));
-                }
+    /// Gives also what could use no more, whatever is left.
+    fn share_out(&self) -> (Shares, Blocked) {
+        let (mut shares, mut group) = (Shares::new(), Vec::<(&Entry, u32)>::new());
+        let mut room = Room { left: self.slots, by_function: BTreeMap::new(), by_lock: BTreeMap::new() };
+        let mut jobs = self.jobs.in_turn();
+        while room.left > 0
+            && let Some(entry) = jobs.next().and_then(|job| self.jobs.get(job))
+        {
+            if group.last().is_some_and(|(last, _)| last.brief.priority != entry.brief.priority) {
+                room.share_rest(&mut group);
+                shares.extend(group.drain(..).map(|(entry, share)| (entry.brief.id, share)));
             }
-            let mut given = true;
-            while given {
-                given = false;
-                for (entry, share) in &mut group {
-                    let more = room.give(entry, *share);
-                    *share += u32::from(more);
-                    given |= more;
-                }
+            match room.give(entry, 0) {
+                Given::Slot => group.push((entry, 1)),
+                Given::Enough => {}
+                Given::FunctionIsBlocked => jobs.function_is_blocked(),
+                Given::LockIsBlocked => jobs.lock_is_blocked(),
             }
-            shares.extend(group.into_iter().map(|(entry, share)| (entry.brief.id, share)));
         }
-        shares
+        room.share_rest(&mut group);
+        shares.extend(group.into_iter().map(|(entry, share)| (entry.brief.id, share)));
+        (shares, jobs.into_blocked())
     }
 
     /// Gives held chunks to idle workers, to the jobs below their share.

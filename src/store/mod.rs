@@ -34,7 +34,7 @@ pub use submit::{
 };
 pub use watch::JobWatch;
 
-use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
+use crate::model::{Blocked, Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -104,7 +104,12 @@ pub trait Store: Send + Sync + 'static {
     fn watch_all(&self, after: Option<u64>) -> ChangeWatch;
 
     /// Jobs with tasks to run, by priority and then age, behind `after`, at most `limit`.
-    async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>>;
+    async fn runnable(
+        &self,
+        after: Option<(i32, JobId)>,
+        without: Blocked,
+        limit: u32,
+    ) -> StoreResult<Vec<RunnableJob>>;
 
     /// Leases the next tasks of a job, those to be tried again first. Answers before it is durable: a lease that
     /// a crash forgets is a task that runs again.

@@ -13,11 +13,12 @@ use crate::store::{Claim, Release, Requeue};
 impl Supervisor {
     pub(super) fn execute(&mut self, command: Command) {
         match command {
-            Command::ListJobs { after } => {
+            Command::ListJobs { after, without } => {
                 let store = self.store.clone();
-                self.pending
-                    .push(Box::pin(async move { Answer::Listed(store.runnable(after, LIST_JOBS).await) }));
+                let list = async move { Answer::Listed(store.runnable(after, without, LIST_JOBS).await) };
+                self.pending.push(Box::pin(list));
             }
+            Command::Forget(job) => drop(self.limits.remove(&job)),
             Command::Claim { job, chunks, max_tasks, backwards } => {
                 let (store, now) = (self.store.clone(), (self.now)());
                 let claim = Claim { job, chunks, max_tasks, backwards };

@@ -119,7 +119,10 @@ impl Supervisor {
 
     fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Submitted(job) => self.add_jobs(vec![*job], false),
+            Ask::Submitted(job) => {
+                let job = self.brief(*job);
+                self.decide(Event::Job(job));
+            }
             Ask::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Ask::Paused(job) => self.decide(Event::Paused(job)),
             // Whoever asked may have gone away; the same below.
@@ -160,23 +163,13 @@ impl Supervisor {
         self.pool.workers().find(|(id, name, ..)| is_it(*id, *name)).map(|(id, ..)| id)
     }
 
-    fn add_jobs(&mut self, jobs: Vec<RunnableJob>, more: bool) {
-        for job in &jobs {
-            let options = &job.spec.options;
-            let JobOptions { timeout, max_attempts, retry_backoff, trace, .. } = *options;
-            let queued_since = job.queued_since;
-            let limits = TaskLimits { timeout, max_attempts, retry_backoff, trace, queued_since };
-            self.limits.insert(job.id, limits);
-        }
-        let jobs: Vec<JobBrief> = jobs.into_iter().map(|job| self.brief(job)).collect();
-        self.decide(Event::Jobs { jobs, more });
-    }
-
-    /// What the pool must know of a job.
+    /// What the pool must know of a job; what else is to be known of it is kept here.
     fn brief(&mut self, job: RunnableJob) -> JobBrief {
-        let RunnableJob { id, spec, unclaimed, leased, .. } = job;
+        let RunnableJob { id, spec, unclaimed, queued_since, leased } = job;
         let lease = leased.as_ref().map(lease_of);
         self.chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
+        let JobOptions { timeout, max_attempts, retry_backoff, trace, .. } = spec.options;
+        self.limits.insert(id, TaskLimits { timeout, max_attempts, retry_backoff, trace, queued_since });
         let JobOptions { priority, processes, chunk_size, lock, .. } = spec.options;
         let rules =
             self.settings.functions.get(&spec.function).map(|command| command.rules).unwrap_or_default();
@@ -291,9 +284,9 @@ impl Supervisor {
     fn answer(&mut self, answer: Answer) -> Result<(), StoreError> {
         match answer {
             Answer::Listed(jobs) => {
-                let jobs = jobs?;
+                let jobs: Vec<_> = jobs?.into_iter().map(|job| self.brief(job)).collect();
                 let more = jobs.len() == LIST_JOBS as usize;
-                self.add_jobs(jobs, more);
+                self.decide(Event::Listed { jobs, more });
             }
             Answer::Claimed(job, claimed) => {
                 let Claimed { chunks, unclaimed, later, ended } = match claimed {
@@ -304,7 +297,6 @@ impl Supervisor {
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
                 self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
-                self.forget_limits(job);
             }
             // While the disk is full, what is printed is not kept.
             Answer::Printed(Ok(()) | Err(StoreError::Full)) => {}

@@ -213,18 +213,11 @@ impl Supervisor {
         }
         let (requeued, delay) = write.requeued(held);
         self.decide(Event::Settled { job, requeued, delay, ended });
-        self.forget_limits(job);
         // A failure stops a job whose `on_error` says so: what else of it runs is to end.
         if state == Some(JobState::Cancelling) {
             self.decide(Event::Cancelled(job));
         }
         Ok(())
-    }
-
-    pub(super) fn forget_limits(&mut self, job: JobId) {
-        if !self.pool.knows(job) {
-            self.limits.remove(&job);
-        }
     }
 
     fn wait(&mut self, number: u64, write: Write) {

@@ -99,7 +99,8 @@ impl Checks {
     /// What the pool is about to hear.
     pub(crate) fn event(&mut self, event: &Event, now: Duration) {
         match event {
-            Event::Jobs { jobs, .. } => {
+            Event::Job(job) => drop(self.heard.entry(job.id).or_insert(now)),
+            Event::Listed { jobs, .. } => {
                 for job in jobs {
                     self.heard.entry(job.id).or_insert(now);
                 }
@@ -148,6 +149,7 @@ impl Checks {
                 }
             }
             Command::ListJobs { .. }
+            | Command::Forget(_)
             | Command::Claim { .. }
             | Command::Release { .. }
             | Command::Fail { .. } => {}

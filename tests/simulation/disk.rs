@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use gristmill::model::segment::{ResultBody, Used};
-use gristmill::model::{InputSegment, Job, JobId, LeaseId, ResultSegment, Timestamp};
+use gristmill::model::{Blocked, InputSegment, Job, JobId, LeaseId, ResultSegment, Timestamp};
 use gristmill::store::memory::MemoryStore;
 use gristmill::store::{
     Chunk, Claim, Claimed, Completion, Haste, Intake, NewJob, Notice, Order, QueueLimits, Receipt, Release,
@@ -68,8 +68,13 @@ impl Disk {
         now(self.store.job(id))
     }
 
-    pub(crate) fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> Vec<RunnableJob> {
-        now(self.store.runnable(after, limit))
+    pub(crate) fn runnable(
+        &self,
+        after: Option<(i32, JobId)>,
+        without: Blocked,
+        limit: u32,
+    ) -> Vec<RunnableJob> {
+        now(self.store.runnable(after, without, limit))
     }
 
     pub(crate) fn cancel(&self, id: JobId, at: Timestamp) -> Option<Job> {

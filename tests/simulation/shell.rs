@@ -98,48 +98,37 @@ impl World {
             (Event::Settled { requeued, .. }, Bug::LoseRequeued) => *requeued = 0,
             (Event::Settled { requeued, delay, .. }, Bug::ForgetLater) if !delay.is_zero() => *requeued = 0,
             (Event::Claimed { later, .. }, Bug::ForgetLater) => *later = None,
-            (Event::Jobs { jobs, .. }, _) => jobs.iter_mut().for_each(|job| match bug {
-                Bug::IgnoreProcesses => job.processes = None,
-                Bug::IgnoreLocks => job.lock = None,
-                Bug::IgnoreWorkers => job.rules.workers = None,
-                Bug::IgnoreMaxTasks => job.rules.max_tasks_per_worker = None,
-                Bug::IgnorePriority => job.priority = 0,
-                Bug::StarveSmall if job.unclaimed == 1 => job.priority = -1,
-                _ => {}
-            }),
+            (Event::Job(job), _) => alter(job, bug),
+            (Event::Listed { jobs, .. }, _) => jobs.iter_mut().for_each(|job| alter(job, bug)),
             _ => {}
         }
         Some(event)
     }
 
-    pub(crate) fn add_jobs(&mut self, jobs: Vec<RunnableJob>, more: bool) {
-        for job in &jobs {
-            let options = &job.spec.options;
-            let max_attempts = if self.has(Bug::TryForever) { u32::MAX } else { options.max_attempts };
-            let limits = Limits { max_attempts, retry_backoff: options.retry_backoff };
-            self.limits.insert(job.id, limits);
+    pub(crate) fn told_of(&mut self, job: RunnableJob) {
+        let job = self.brief(job);
+        self.decide(Event::Job(job));
+    }
+
+    fn brief(&mut self, job: RunnableJob) -> JobBrief {
+        let RunnableJob { id, spec, unclaimed, leased, .. } = job;
+        let max_attempts = if self.has(Bug::TryForever) { u32::MAX } else { spec.options.max_attempts };
+        self.limits.insert(id, Limits { max_attempts, retry_backoff: spec.options.retry_backoff });
+        let lease = leased.as_ref().map(lease_of);
+        self.chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
+        let (priority, processes) = (spec.options.priority, spec.options.processes);
+        let rules = self.plan.function(&spec.function).rules;
+        JobBrief {
+            id,
+            function: spec.function,
+            priority,
+            processes,
+            chunk_size: spec.options.chunk_size,
+            lock: spec.options.lock,
+            rules,
+            unclaimed,
+            leased: lease,
         }
-        let chunks = &mut self.chunks;
-        let brief = |job: RunnableJob| {
-            let RunnableJob { id, spec, unclaimed, leased, .. } = job;
-            let lease = leased.as_ref().map(lease_of);
-            chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
-            let (priority, processes) = (spec.options.priority, spec.options.processes);
-            let rules = self.plan.function(&spec.function).rules;
-            JobBrief {
-                id,
-                function: spec.function,
-                priority,
-                processes,
-                chunk_size: spec.options.chunk_size,
-                lock: spec.options.lock,
-                rules,
-                unclaimed,
-                leased: lease,
-            }
-        };
-        let jobs = jobs.into_iter().map(brief).collect();
-        self.decide(Event::Jobs { jobs, more });
     }
 
     pub(crate) fn told(&mut self, worker: WorkerId, told: Told) {
@@ -169,7 +158,8 @@ impl World {
         match answer {
             Answer::Listed(jobs) => {
                 let more = jobs.len() == LIST_JOBS as usize;
-                self.add_jobs(jobs, more);
+                let jobs = jobs.into_iter().map(|job| self.brief(job)).collect();
+                self.decide(Event::Listed { jobs, more });
             }
             Answer::Claimed(job, claimed) => {
                 let Claimed { chunks, unclaimed, later, ended } = match claimed {
@@ -179,7 +169,6 @@ impl World {
                 let leases = chunks.iter().map(lease_of).collect();
                 self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
                 self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
-                self.forget_limits(job);
             }
             Answer::Written(number, write, receipt) => self.written(number, write, receipt.ok()),
         }
@@ -189,10 +178,11 @@ impl World {
         self.trace(&command);
         self.checks.command(&command, &self.chunks, &self.plan, self.now);
         match command {
-            Command::ListJobs { after } => {
-                let jobs = self.disk.runnable(after, LIST_JOBS);
+            Command::ListJobs { after, without } => {
+                let jobs = self.disk.runnable(after, without, LIST_JOBS);
                 self.store_answers(ANSWER, Answer::Listed(jobs));
             }
+            Command::Forget(job) => drop(self.limits.remove(&job)),
             Command::Claim { job, chunks, max_tasks, backwards } => {
                 self.claim(Claim { job, chunks, max_tasks, backwards });
             }
@@ -299,21 +289,27 @@ impl World {
         let (requeued, delay) = write.requeued(held);
         let requeued = if !held && self.has(Bug::ForgetVoid) { 0 } else { requeued };
         self.decide(Event::Settled { job, requeued, delay, ended });
-        self.forget_limits(job);
         if state == Some(JobState::Cancelling) {
             self.decide(Event::Cancelled(job));
-        }
-    }
-
-    fn forget_limits(&mut self, job: JobId) {
-        if !self.pool.knows(job) {
-            self.limits.remove(&job);
         }
     }
 
     fn wait(&mut self, number: u64, write: Write) {
         self.writes.waiting.insert(number, write);
         self.writes.again_at = Some(self.now + AGAIN_AFTER);
+    }
+}
+
+/// A job as a bug has it.
+fn alter(job: &mut JobBrief, bug: Bug) {
+    match bug {
+        Bug::IgnoreProcesses => job.processes = None,
+        Bug::IgnoreLocks => job.lock = None,
+        Bug::IgnoreWorkers => job.rules.workers = None,
+        Bug::IgnoreMaxTasks => job.rules.max_tasks_per_worker = None,
+        Bug::IgnorePriority => job.priority = 0,
+        Bug::StarveSmall if job.unclaimed == 1 => job.priority = -1,
+        _ => {}
     }
 }
 

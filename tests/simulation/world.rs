@@ -168,7 +168,7 @@ impl World {
                     self.later(after, Happening::Submitted(job.into()));
                 }
             }
-            Happening::Submitted(job) => self.add_jobs(vec![*job], false),
+            Happening::Submitted(job) => self.told_of(*job),
             Happening::Cancelled(job) => self.decide(Event::Cancelled(job)),
             Happening::Answer(answer) => self.answer(answer),
             Happening::Told(worker, told) => self.told(worker, told),

@@ -74,7 +74,7 @@ fn a_paused_job_begins_nothing_until_it_is_told_of_again() {
     let done = world.done(1);
     assert!(done < 100);
     let unclaimed = world.jobs[&job(1)].total - world.jobs[&job(1)].next;
-    world.tell(Event::Jobs { jobs: vec![brief(1, "count", unclaimed)], more: false });
+    world.tell(Event::Job(brief(1, "count", unclaimed)));
     world.run();
     assert_eq!(world.done(1), 100);
 }
@@ -141,7 +141,7 @@ fn a_job_that_ended_before_the_pool_heard_of_it_is_forgotten() {
     world.submit(brief(1, "count", 100), Duration::from_millis(10));
     let backlog = Backlog { next: 0, total: 1, task: Duration::ZERO, done: 0, failed: 0, cancelled: true };
     world.jobs.insert(job(2), backlog);
-    world.tell(Event::Jobs { jobs: vec![brief(2, "count", 1)], more: false });
+    world.tell(Event::Job(brief(2, "count", 1)));
     world.run();
     assert!(!world.pool.knows(job(2)));
 }

@@ -65,7 +65,7 @@ impl World {
             brief.id,
             Backlog { next: 0, total: brief.unclaimed, task, done: 0, failed: 0, cancelled: false },
         );
-        self.tell(Event::Jobs { jobs: vec![brief], more: false });
+        self.tell(Event::Job(brief));
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -79,12 +79,16 @@ impl World {
             for command in self.pool.handle(event, self.now) {
                 self.execute(command);
             }
+            assert!(self.pool.jobs.are_in_place());
         }
     }
 
     fn execute(&mut self, command: Command) {
         match command {
-            Command::ListJobs { .. } => self.events.push_back(Event::Jobs { jobs: Vec::new(), more: false }),
+            Command::ListJobs { .. } => {
+                self.events.push_back(Event::Listed { jobs: Vec::new(), more: false });
+            }
+            Command::Forget(_) => {}
             Command::Claim { job, chunks, max_tasks, backwards } => {
                 self.claims += 1;
                 let backlog = &self.jobs[&job];

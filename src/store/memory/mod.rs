@@ -20,7 +20,7 @@ use entry::Entry;
 use state::State;
 
 use crate::model::segment::ResultBody;
-use crate::model::{Epoch, InputSegment, Job, JobId, JobState, LeaseId, ResultSegment, Timestamp};
+use crate::model::{Blocked, Epoch, InputSegment, Job, JobId, JobState, LeaseId, ResultSegment, Timestamp};
 use crate::store::watch::Watches;
 use crate::store::{
     Appended, Callback, CallbackTry, ChangeWatch, Claim, Claimed, Completion, Counts, Deleted, DueCallbacks,
@@ -160,8 +160,13 @@ impl Store for MemoryStore {
         self.watches.watch_all(after)
     }
 
-    async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {
-        Ok(self.lock().runnable(after, limit))
+    async fn runnable(
+        &self,
+        after: Option<(i32, JobId)>,
+        without: Blocked,
+        limit: u32,
+    ) -> StoreResult<Vec<RunnableJob>> {
+        Ok(self.lock().runnable(after, &without, limit))
     }
 
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {

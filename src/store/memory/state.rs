@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::entry::{Entry, Task, TaskState};
 use crate::model::segment::lines;
-use crate::model::{Epoch, InputSegment, JobId, JobState, Timestamp};
+use crate::model::{Blocked, Epoch, InputSegment, JobId, JobState, Timestamp};
 use crate::store::counts::TaskCounts;
 use crate::store::{
     Appended, Counts, DueCallbacks, IdempotencyKey, MoreInputs, NewJob, QueueLimits, Retention, RunnableJob,
@@ -104,9 +104,17 @@ impl State {
     }
 
     /// Jobs with tasks to run, by priority and then age, behind `after`.
-    pub(super) fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> Vec<RunnableJob> {
-        let mut found: Vec<&Entry> =
-            self.jobs.values().filter(|entry| entry.job.state.is_runnable()).collect();
+    pub(super) fn runnable(
+        &self,
+        after: Option<(i32, JobId)>,
+        without: &Blocked,
+        limit: u32,
+    ) -> Vec<RunnableJob> {
+        let is_wanted = |entry: &&Entry| {
+            let spec = &entry.job.spec;
+            entry.job.state.is_runnable() && !without.holds_back(&spec.function, spec.options.lock.as_ref())
+        };
+        let mut found: Vec<&Entry> = self.jobs.values().filter(is_wanted).collect();
         let key = |priority: i32, id: JobId| (-i64::from(priority), id);
         let key_of = |entry: &Entry| key(entry.job.spec.options.priority, entry.job.id);
         found.sort_by_key(|entry| key_of(entry));

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{JobOptions, JobSpec, JobState, Outcomes, Span};
+use crate::model::{Blocked, JobOptions, JobSpec, JobState, Outcomes, Span};
 use crate::store::{Haste, IdempotencyKey, Intake, QueueLimits};
 
 const FEW: i64 = 2_000;
@@ -157,7 +157,7 @@ impl Past {
         self.cost("results in order", store.results(old, Order::Input, 0, 10)).await;
         self.cost("failed results", store.results(old, Order::Failed, 0, 10)).await;
         self.cost("logs", store.logs(old, LogFilter { limit: 10, ..LogFilter::default() })).await;
-        self.cost("runnable", store.runnable(None, 20)).await;
+        self.cost("runnable", store.runnable(None, Blocked::default(), 20)).await;
         self.cost("due callbacks", store.due_callbacks(8, NOW)).await;
     }
 

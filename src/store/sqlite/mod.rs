@@ -40,7 +40,7 @@ use super::{
     Haste, JobFilter, JobWatch, LogEntry, LogFilter, LogPage, MoreInputs, NewJob, Order, Receipt, Release,
     Retention, Retried, Run, RunnableJob, Store, StoreError, StoreResult, Submitted,
 };
-use crate::model::{Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
+use crate::model::{Blocked, Epoch, InputSegment, Job, JobId, ResultSegment, Timestamp};
 pub use files::{BackupError, backup};
 use handle::{Urgency, WriterHandle};
 use payloads::{PayloadDir, Payloads};
@@ -275,8 +275,18 @@ impl Store for SqliteStore {
         self.watches.watch_all(after)
     }
 
-    async fn runnable(&self, after: Option<(i32, JobId)>, limit: u32) -> StoreResult<Vec<RunnableJob>> {
-        self.search(move |conn| read::runnable(conn, after, limit)).await
+    async fn runnable(
+        &self,
+        after: Option<(i32, JobId)>,
+        without: Blocked,
+        limit: u32,
+    ) -> StoreResult<Vec<RunnableJob>> {
+        // Of jobs that are told of before they have rows, none is missed.
+        match self.writer.write(Urgency::Soon, |_| Ok(())).await {
+            Ok(()) | Err(StoreError::Full) => {}
+            Err(error) => return Err(error),
+        }
+        self.search(move |conn| read::runnable(conn, after, &without, limit)).await
     }
 
     async fn claim(&self, claim: Claim, now: Timestamp) -> StoreResult<Claimed> {

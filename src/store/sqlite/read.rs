@@ -5,12 +5,13 @@ use std::io;
 use bytes::Bytes;
 use rusqlite::types::{ToSql, Value};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params, params_from_iter};
+use serde_json::json;
 
 use super::payloads::{self, Lines, PayloadDir};
 use super::rows;
 use crate::model::job::WorkerShare;
 use crate::model::segment::{ResultBody, Used};
-use crate::model::{Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally, Timestamp};
+use crate::model::{Blocked, Job, JobId, JobSpec, JobState, Outcomes, ResultSegment, Tally, Timestamp};
 use crate::store::{JobFilter, Order, RunnableJob};
 
 /// One answer holds about so many bytes of results.
@@ -235,14 +236,19 @@ pub(super) fn freed_through(conn: &Connection, id: JobId) -> Result<u64> {
 pub(super) fn runnable(
     conn: &Connection,
     after: Option<(i32, JobId)>,
+    without: &Blocked,
     limit: u32,
 ) -> Result<Vec<RunnableJob>> {
     let unclaimed = "total - next_index +
         (SELECT coalesce(sum(count), 0) FROM retries WHERE retries.job = jobs.id)";
-    let behind = if after.is_some() { "AND (priority < ?2 OR priority = ?2 AND id > ?3)" } else { "" };
+    let behind =
+        if after.is_some() { "AND (priority < :priority OR priority = :priority AND id > :id)" } else { "" };
+    let blocked = "AND function NOT IN (SELECT value FROM json_each(:functions))
+        AND coalesce(options ->> '$.lock', '') NOT IN (SELECT value FROM json_each(:locks))";
+    let free = if without.is_empty() { "" } else { blocked };
     let sql = format!(
         "SELECT id, function, name, labels, options, {unclaimed}, iif(state = 'queued', created_at, NULL) FROM jobs
-         WHERE state IN ('{}', '{}') {behind} ORDER BY priority DESC, id LIMIT ?1",
+         WHERE state IN ('{}', '{}') {behind} {free} ORDER BY priority DESC, id LIMIT :limit",
         JobState::Queued,
         JobState::Running
     );
@@ -252,10 +258,15 @@ pub(super) fn runnable(
         let (id, unclaimed, queued_since) = (rows::job_id(row, 0)?, rows::u64(row, 5)?, rows::time(row, 6)?);
         Ok(RunnableJob { id, spec, unclaimed, queued_since, leased: None })
     };
-    let mut values: Vec<&dyn ToSql> = vec![&limit];
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
     let key = after.as_ref().map(|(priority, id)| (priority, id.as_bytes().as_slice()));
     if let Some((priority, id)) = &key {
-        values.extend([priority as &dyn ToSql, id as &dyn ToSql]);
+        values.extend([(":priority", priority as &dyn ToSql), (":id", id)]);
+    }
+    let locks: Vec<String> = without.locks.iter().map(|lock| json!(lock).to_string()).collect();
+    let (functions, locks) = (json!(without.functions).to_string(), json!(locks).to_string());
+    if !without.is_empty() {
+        values.extend([(":functions", &functions as &dyn ToSql), (":locks", &locks)]);
     }
     conn.prepare_cached(&sql)?.query_map(&values[..], read)?.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gristmill::model::{JobOptions, JobState};
+use gristmill::model::{Blocked, JobOptions, JobState, Lock};
 use gristmill::store::{Chunk, Intake, NewJob, Requeue};
 
 use crate::bench::{Bench, ENOUGH, inputs, lines_of, options, segment, spec};
@@ -139,12 +139,33 @@ pub(super) async fn runnable_jobs_come_by_priority_and_then_by_age(bench: Bench)
     bench.run_out(ended).await;
     bench.claim(ids[0], 1, 3).await;
     bench.settle().await;
-    let jobs = bench.store().runnable(None, 10).await.unwrap();
+    let jobs = bench.store().runnable(None, Blocked::default(), 10).await.unwrap();
     let want = [1, 4, 0, 2, 3].map(|at| ids[at]);
     assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), want);
     assert_eq!(jobs.iter().map(|job| job.unclaimed).collect::<Vec<_>>(), [4, 4, 1, 4, 4]);
-    let behind = bench.store().runnable(Some((5, ids[4])), 2).await.unwrap();
+    let behind = bench.store().runnable(Some((5, ids[4])), Blocked::default(), 2).await.unwrap();
     assert_eq!(behind.iter().map(|job| job.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
+}
+
+pub(super) async fn runnable_jobs_that_are_blocked_are_left_out(bench: Bench) {
+    let lock = |name: &str, permits| Lock { name: name.into(), permits };
+    let mut ids = Vec::new();
+    for lock in [None, Some(lock("disk \"ä\"", 1)), Some(lock("disk \"ä\"", 2)), Some(lock("net", 1))] {
+        ids.push(bench.submit_with(1, JobOptions { lock, ..options() }).await);
+    }
+    let without = |functions: &[&str], locks: &[Lock]| Blocked {
+        functions: functions.iter().map(|name| (*name).to_owned()).collect(),
+        locks: locks.iter().cloned().collect(),
+    };
+    let listed = async |after, without| {
+        let jobs = bench.store().runnable(after, without, 10).await.unwrap();
+        jobs.into_iter().map(|job| ids.iter().position(|id| *id == job.id).unwrap()).collect::<Vec<_>>()
+    };
+    let disk = lock("disk \"ä\"", 1);
+    assert_eq!(listed(None, without(&["other"], std::slice::from_ref(&disk))).await, [0, 2, 3]);
+    assert_eq!(listed(Some((0, ids[0])), without(&[], &[disk, lock("net", 1)])).await, [2]);
+    let function = spec(options()).function;
+    assert_eq!(listed(None, without(&["other", &function], &[])).await, [0; 0]);
 }
 
 pub(super) async fn a_paused_job_gives_no_leases_until_it_is_resumed(mut bench: Bench) {
@@ -156,7 +177,7 @@ pub(super) async fn a_paused_job_gives_no_leases_until_it_is_resumed(mut bench: 
     bench.complete(&chunk).await;
     assert_eq!((bench.state(id).await, bench.job(id).await.tally.done()), (JobState::Paused, 4));
     bench.restart();
-    assert!(bench.store().runnable(None, 10).await.unwrap().is_empty());
+    assert!(bench.store().runnable(None, Blocked::default(), 10).await.unwrap().is_empty());
     let (job, unclaimed) = bench.store().resume(id).await.unwrap().unwrap();
     assert_eq!((job.state, unclaimed), (JobState::Running, 6));
     bench.run_out(id).await;

@@ -43,6 +43,7 @@ contract! {
         what_was_charged_keeps_its_attempts_when_we_lose_it
         a_charged_task_waits_its_time
         runnable_jobs_come_by_priority_and_then_by_age
+        runnable_jobs_that_are_blocked_are_left_out
         a_paused_job_gives_no_leases_until_it_is_resumed
         a_restart_keeps_results_and_gives_leases_back_free_of_charge
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use gristmill::model::{Job, JobState};
+use gristmill::model::{Blocked, Job, JobState};
 use gristmill::store::{
     Appended, Chunk, IdempotencyKey, Intake, JobFilter, MoreInputs, NewJob, Notice, QueueLimits, Submitted,
 };
@@ -126,7 +126,7 @@ pub(super) async fn an_open_job_takes_more_inputs_until_it_is_closed(mut bench: 
         bench.store().append(more(id, Some(2)), vec![segment(0, &all[2..])], bench.now()).await.unwrap();
     assert_eq!(other, Appended::Other);
     bench.restart();
-    assert_eq!(bench.store().runnable(None, 10).await.unwrap()[0].unclaimed, 3);
+    assert_eq!(bench.store().runnable(None, Blocked::default(), 10).await.unwrap()[0].unclaimed, 3);
     let chunks = bench.claim(id, 3, 2).await;
     assert_eq!(chunks.iter().flat_map(lines_of).collect::<Vec<_>>(), all[2..]);
     let closed = bench.store().close(id, bench.now()).await.unwrap().unwrap();
