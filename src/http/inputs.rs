@@ -47,6 +47,8 @@ impl SegmentBuilder {
         self.total += 1;
         if self.lines.len() >= SEGMENT_BYTES || self.count as usize >= self.most_lines {
             self.seal();
+            // The next one is likely to be as long, and then need not move as it grows.
+            self.lines = Vec::with_capacity(self.sealed.last().map_or(0, |last| last.lines.len()));
         }
     }
 

@@ -90,7 +90,8 @@ fn string_len(text: &[u8]) -> usize {
 pub fn push_line(block: &mut Vec<u8>, value: &[u8]) {
     let start = block.len();
     block.extend_from_slice(value);
-    if value.iter().fold(false, |found, byte| found | matches!(byte, b'\n' | b'\r')) {
+    // Few values have any control character; of this question the compiler makes one about many bytes at once.
+    if value.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ' {
         block[start..].iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
     }
     block.push(b'\n');

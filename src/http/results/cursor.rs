@@ -50,7 +50,8 @@ impl Cursor {
         let mut lines = Vec::new();
         while self.left > 0 && lines.len() < PIECE_BYTES && self.has_more(lines.is_empty()).await? {
             let Some(rendering) = &mut self.rendering else { continue };
-            if lines.is_empty() {
+            // Bare outputs are mostly one copy, which finds its own room.
+            if lines.is_empty() && self.fields == Fields::All {
                 lines.reserve(rendering.bytes().min(PIECE_BYTES + PIECE_BYTES / 8));
             }
             let count = rendering.render(&mut lines, self.left, PIECE_BYTES, self.fields);

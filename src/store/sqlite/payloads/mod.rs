@@ -5,6 +5,7 @@
 //! names are a torn tail and mean nothing. What a transaction names is synced before it commits, and files that it
 //! forgets are unlinked after that.
 
+mod ahead;
 mod place;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use rusqlite::{Connection, Result, params};
 use super::writer::full;
 use super::{OpenError, rows};
 use crate::model::JobId;
+use ahead::SyncAhead;
 use place::Place;
 pub(super) use place::{Kept, Lines, PayloadDir};
 
@@ -53,6 +55,7 @@ pub(super) struct Payloads {
     tails: BTreeMap<(JobId, Kind), Tail>,
     /// Written in this transaction, and not synced.
     unsynced: BTreeMap<i64, File>,
+    ahead: SyncAhead,
     /// The directory itself.
     names: File,
     /// Whether it has a new name that is not synced.
@@ -92,6 +95,7 @@ impl Payloads {
             last,
             tails,
             unsynced,
+            ahead: SyncAhead::start(),
             names: directory,
             has_new_names: false,
             forgotten,
@@ -157,7 +161,9 @@ impl Payloads {
             self.unsynced.insert(number, file);
         }
         let file = self.unsynced.get(&number).expect("it is opened above");
-        file.write_all_at(lines, at)
+        file.write_all_at(lines, at)?;
+        self.ahead.wrote(at, lines.len(), || self.dir.file(number));
+        Ok(())
     }
 
     /// No more lines of this kind will come of this job.
