@@ -205,12 +205,15 @@ pub fn router(edge: Edge) -> Router {
         .merge(docs::routes())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(edge.clone(), auth::check))
-        .layer(browsers::cors(&edge.browsers))
-        .layer(middleware::from_fn_with_state(edge.clone(), browsers::check))
-        .layer(middleware::from_fn(linger::linger))
-        .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn_with_state(edge.metrics.clone(), metrics::measure))
+        // The first is the outermost. As one they are one box around each route, not one each.
+        .layer((
+            middleware::from_fn_with_state(edge.metrics.clone(), metrics::measure),
+            CatchPanicLayer::custom(error::panicked),
+            middleware::from_fn(linger::linger),
+            middleware::from_fn_with_state(edge.clone(), browsers::check),
+            browsers::cors(&edge.browsers),
+            middleware::from_fn_with_state(edge.clone(), auth::check),
+            DefaultBodyLimit::disable(),
+        ))
         .with_state(edge)
 }

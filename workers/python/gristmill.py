@@ -22,7 +22,7 @@ import time
 import traceback
 
 # Short tasks are timed and answered a piece at a time; one that takes as long as this is a piece of its own.
-PIECE_NS, PIECE_TASKS = 100_000, 4096
+PIECE_NS, PIECE_TASKS = 200_000, 4096
 LOOK_EVERY_S, TELL_EVERY_S = 0.01, 0.1
 # An output longer than this ends its piece.
 LARGE_CHARS = 1000
@@ -321,6 +321,9 @@ def _run(function, inputs, append, plain=frozenset((int, float, bool, type(None)
 
 
 def _array(outputs):
-    if _Json not in set(map(type, outputs)):
+    kinds = set(map(type, outputs))
+    if kinds == {int}:
+        return repr(outputs)  # Makes no object of each.
+    if _Json not in kinds:
         return _encode(outputs)
     return "[%s]" % ",".join([output if type(output) is _Json else _encode(output) for output in outputs])

@@ -97,7 +97,8 @@ pub(super) struct NewRow {
     pub(super) input_bytes: u64,
 }
 
-/// Adds a job, in the place of the one that its inputs were staged under; what has ended is to be told.
+/// Adds a job; what has ended is to be told. `OR FAIL`, here and in [`save`], as SQLite would otherwise copy each page for the case
+/// that a trigger fails: then all of the transaction is undone.
 pub(super) fn insert(
     conn: &Connection,
     job: JobId,
@@ -105,7 +106,7 @@ pub(super) fn insert(
     progress: &Progress,
     ended: Option<Timestamp>,
 ) -> Result<()> {
-    let sql = "INSERT OR REPLACE INTO jobs
+    let sql = "INSERT OR FAIL INTO jobs
                (id, function, name, labels, options, priority, state, total, is_open, next_index, next_seq, succeeded,
                failed, cancelled, created_at, started_at, finished_at, cpu_ns, task_times, input_bytes)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
@@ -142,7 +143,7 @@ pub(super) fn save(
     progress: &Progress,
     ended: Option<Timestamp>,
 ) -> Result<()> {
-    let sql = "UPDATE jobs SET state = ?2, next_index = ?3, next_seq = ?4, succeeded = ?5, failed = ?6,
+    let sql = "UPDATE OR FAIL jobs SET state = ?2, next_index = ?3, next_seq = ?4, succeeded = ?5, failed = ?6,
                cancelled = ?7, cpu_ns = ?8, task_times = ?9, finished_at = coalesce(finished_at, ?10), started_at = ?11 WHERE id = ?1";
     conn.prepare_cached(sql)?.execute(params![
         job.as_bytes(),

@@ -187,7 +187,7 @@ impl Running {
                 None => rows::save(conn, *job, &known.progress, known.ended)?,
             }
             for ((worker, pid), share) in &known.workers {
-                write_share(conn, *job, (node, worker, *pid), *share)?;
+                write_share(conn, *job, (node, worker, *pid), *share, known.new.is_some())?;
             }
         }
         self.leases.iter().try_for_each(|(lease, held)| write_lease(conn, *lease, *held, epoch))
@@ -265,11 +265,14 @@ fn write_share(
     job: JobId,
     (node, worker, pid): (&str, &str, u32),
     share: Share,
+    is_first: bool,
 ) -> Result<()> {
-    let sql = "INSERT INTO job_workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-               ON CONFLICT (job, node, worker, pid) DO UPDATE SET
-               tasks = tasks + excluded.tasks, busy_ns = busy_ns + excluded.busy_ns,
-               cpu_ns = cpu_ns + excluded.cpu_ns, max_rss_bytes = max(max_rss_bytes, excluded.max_rss_bytes)";
+    let first = "INSERT INTO job_workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let more = "INSERT INTO job_workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                ON CONFLICT (job, node, worker, pid) DO UPDATE SET
+                tasks = tasks + excluded.tasks, busy_ns = busy_ns + excluded.busy_ns,
+                cpu_ns = cpu_ns + excluded.cpu_ns, max_rss_bytes = max(max_rss_bytes, excluded.max_rss_bytes)";
+    let sql = if is_first { first } else { more };
     let Share { tasks, busy_ns, cpu_ns, max_rss_bytes } = share;
     conn.prepare_cached(sql)?.execute(params![
         job.as_bytes(),

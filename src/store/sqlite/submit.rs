@@ -47,6 +47,10 @@ impl Writer {
             return Ok(Submitted::QueueFull(queued));
         }
         self.insert_inputs(job.id, job.id, &segments)?;
+        if segments.first().is_none_or(|segment| segment.first > 0) {
+            // What its inputs were staged under makes way for it.
+            self.conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.id.as_bytes()])?;
+        }
         if !job.intake.is_open() {
             self.payloads.no_more(job.id, Kind::Inputs);
         }

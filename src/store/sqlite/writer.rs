@@ -17,8 +17,10 @@ use crate::store::{Claim, Notice, QueueLimits, StoreError, StoreResult};
 /// How a request begins, ends, and is undone: with a savepoint, for which SQLite copies each page that it changes …
 const UNDONE_ALONE: [&[&str]; 3] =
     [&["SAVEPOINT request"], &["RELEASE request"], &["ROLLBACK TO request", "RELEASE request"]];
-/// … or, where it is the first of its transaction, with all of that.
+/// … or, where it is the first of its transaction, with all of that …
 const UNDONE_WHOLE: [&[&str]; 3] = [&[], &[], &["ROLLBACK", "BEGIN IMMEDIATE"]];
+/// … or, where only a full disk could have it fail, together with all others, as the commit would find it full too.
+const UNDONE_WITH_ALL: [&[&str]; 3] = [&[], &[], &["ROLLBACK"]];
 
 /// What a transaction works with. Only the writer thread has it.
 #[derive(Debug)]
@@ -110,12 +112,16 @@ impl Writer {
             return Err(StoreError::Full);
         }
         if !of_tasks {
-            self.write_running().map_err(|error| self.failed(&error))?;
+            self.write_running_alone().map_err(|error| self.failed(&error))?;
             self.running.forget();
         }
         let is_first = std::mem::take(&mut self.is_first);
         let forgotten = self.payloads.forgotten();
-        let [begin, end, undo] = if is_first { UNDONE_WHOLE } else { UNDONE_ALONE };
+        let [begin, end, undo] = match (is_first, of_tasks && !self.space.was_full()) {
+            (true, _) => UNDONE_WHOLE,
+            (false, true) => UNDONE_WITH_ALL,
+            (false, false) => UNDONE_ALONE,
+        };
         let outcome = execute(&self.conn, begin).and_then(|()| work(self));
         let outcome = outcome.and_then(|answer| execute(&self.conn, end).map(|()| answer));
         self.running.request_ended(outcome.is_ok());
@@ -128,21 +134,25 @@ impl Writer {
         })
     }
 
-    /// Writes what has changed of running jobs: all of it or nothing.
+    /// Writes what has changed of running jobs; if that fails, the transaction is to be undone.
     pub(super) fn write_running(&mut self) -> rusqlite::Result<()> {
+        if self.running.has_changed() {
+            self.running.write(&self.conn, (&self.node, self.epoch))?;
+            self.running.written();
+        }
+        Ok(())
+    }
+
+    /// As [`Self::write_running`], all of it or nothing.
+    fn write_running_alone(&mut self) -> rusqlite::Result<()> {
         if !self.running.has_changed() {
             return Ok(());
         }
         let [begin, end, undo] = UNDONE_ALONE;
-        let outcome = execute(&self.conn, begin)
-            .and_then(|()| self.running.write(&self.conn, (&self.node, self.epoch)));
+        let outcome = execute(&self.conn, begin).and_then(|()| self.write_running());
         let outcome = outcome.and_then(|()| execute(&self.conn, end));
-        match outcome {
-            Ok(()) => self.running.written(),
-            // Where the disk is full, SQLite may have undone all of the transaction.
-            Err(_) => drop(execute(&self.conn, undo)),
-        }
-        outcome
+        // Where the disk is full, SQLite may have undone all of the transaction.
+        outcome.inspect_err(|_| drop(execute(&self.conn, undo)))
     }
 
     fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
