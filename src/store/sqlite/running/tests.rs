@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::super::SqliteStore;
 use super::super::handle::Urgency;
+use super::super::writer::full;
 use crate::model::{
     InputSegment, Job, JobId, JobOptions, JobSpec, JobState, OnError, Outcomes, Span, Timestamp,
 };
@@ -155,4 +156,39 @@ async fn a_job_that_ends_within_its_transaction_is_answered_as_it_is_read() {
         }
     }
     panic!("no end came in time");
+}
+
+/// Writes this file's row, or finds no room, in one transaction with another such write; gives the answers.
+async fn two_writes(store: &SqliteStore, good: i64, bad: i64) -> [Result<(), StoreError>; 2] {
+    let add = |id: i64, outcome: fn() -> rusqlite::Result<()>| {
+        store.writer.write_of_tasks(Urgency::Now, move |writer| {
+            writer.conn.execute("INSERT INTO files (id, job, size) VALUES (?1, x'', 0)", [id])?;
+            outcome()
+        })
+    };
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    // As it is held, the others are there when it is done, and join it.
+    let first = store.writer.write_of_tasks(Urgency::Now, move |_| {
+        held.recv().unwrap();
+        Ok(())
+    });
+    let (good, bad) = (add(good, || Ok(())), add(bad, || Err(full())));
+    let (_, good, bad, ()) = tokio::join!(first, good, bad, async { go.send(()).unwrap() });
+    [good, bad]
+}
+
+#[tokio::test]
+async fn a_write_that_finds_no_room_is_undone_with_all_others_and_by_itself_once_the_disk_is_full() {
+    let dir = TempDir::new().unwrap();
+    let store = store_with_two_tasks(&dir).await;
+    let files = || {
+        let select = "SELECT coalesce(sum(id), 0) FROM files";
+        store.readers.lock()[0].query_row(select, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let answers = two_writes(&store, 101, 102).await;
+    assert!(matches!(answers, [Err(StoreError::Full), Err(StoreError::Full)]), "{answers:?}");
+    assert_eq!(files(), 0);
+    let answers = two_writes(&store, 103, 104).await;
+    assert!(matches!(answers, [Ok(()), Err(StoreError::Full)]), "{answers:?}");
+    assert_eq!(files(), 103);
 }
