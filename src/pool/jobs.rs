@@ -48,6 +48,7 @@ impl Jobs {
             entry.brief.unclaimed = 0;
             self.queues.place(&mut entry);
             self.resting.remove(&job);
+            self.delayed.remove(job);
             self.forgotten.push(job);
         }
     }

@@ -103,7 +103,7 @@ pub trait Store: Send + Sync + 'static {
     /// change of this epoch, or from now on.
     fn watch_all(&self, after: Option<u64>) -> ChangeWatch;
 
-    /// Jobs with tasks to run, by priority and then age, behind `after`, at most `limit`.
+    /// Jobs with tasks to claim, by priority and then age, behind `after`, at most `limit`; not those that are blocked.
     async fn runnable(
         &self,
         after: Option<(i32, JobId)>,

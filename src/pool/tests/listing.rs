@@ -82,6 +82,18 @@ fn a_higher_priority_takes_the_place_of_the_last_job() {
 }
 
 #[test]
+fn what_waits_to_be_tried_again_does_not_wait_here_once_its_place_is_taken() {
+    let now = some_time();
+    let mut pool = full(now);
+    let last = job(MANY as u128 - 1);
+    pool.handle(Event::Settled { job: last, requeued: 1, delay: Duration::from_secs(9), ended: false }, now);
+    assert!(pool.next_deadline().is_some());
+    pool.handle(Event::Job(JobBrief { priority: 1, ..locked(9_001) }), now);
+    pool.handle(Event::Job(JobBrief { priority: 1, ..locked(9_002) }), now);
+    assert_eq!((pool.knows(last), pool.next_deadline()), (false, None));
+}
+
+#[test]
 fn jobs_that_pause_leave_room_for_others() {
     let now = some_time();
     let mut pool = full(now);

@@ -103,7 +103,7 @@ impl State {
         Appended::Yes(job, unclaimed)
     }
 
-    /// Jobs with tasks to run, by priority and then age, behind `after`.
+    /// Jobs with tasks to claim, by priority and then age, behind `after`.
     pub(super) fn runnable(
         &self,
         after: Option<(i32, JobId)>,
@@ -112,7 +112,9 @@ impl State {
     ) -> Vec<RunnableJob> {
         let is_wanted = |entry: &&Entry| {
             let spec = &entry.job.spec;
-            entry.job.state.is_runnable() && !without.holds_back(&spec.function, spec.options.lock.as_ref())
+            entry.job.state.is_runnable()
+                && entry.unclaimed() > 0
+                && !without.holds_back(&spec.function, spec.options.lock.as_ref())
         };
         let mut found: Vec<&Entry> = self.jobs.values().filter(is_wanted).collect();
         let key = |priority: i32, id: JobId| (-i64::from(priority), id);

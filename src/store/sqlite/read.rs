@@ -248,7 +248,8 @@ pub(super) fn runnable(
     let free = if without.is_empty() { "" } else { blocked };
     let sql = format!(
         "SELECT id, function, name, labels, options, {unclaimed}, iif(state = 'queued', created_at, NULL) FROM jobs
-         WHERE state IN ('{}', '{}') {behind} {free} ORDER BY priority DESC, id LIMIT :limit",
+         WHERE state IN ('{}', '{}') {behind} {free}
+         AND (total > next_index OR EXISTS (SELECT 1 FROM retries WHERE retries.job = jobs.id)) ORDER BY priority DESC, id LIMIT :limit",
         JobState::Queued,
         JobState::Running
     );

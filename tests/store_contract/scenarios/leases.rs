@@ -138,6 +138,8 @@ pub(super) async fn runnable_jobs_come_by_priority_and_then_by_age(bench: Bench)
     let ended = bench.submit(1).await;
     bench.run_out(ended).await;
     bench.claim(ids[0], 1, 3).await;
+    let leased = bench.submit(1).await;
+    bench.claim(leased, 1, 1).await;
     bench.settle().await;
     let jobs = bench.store().runnable(None, Blocked::default(), 10).await.unwrap();
     let want = [1, 4, 0, 2, 3].map(|at| ids[at]);
