@@ -10,12 +10,16 @@ use crate::common::{self, Server};
 use crate::history::survives;
 
 const MOST_PAUSE: Duration = Duration::from_millis(400);
+/// One life in so many is this much longer, so that a slow machine as well takes in a large batch in some of them.
+const LONG_LIFE: (u64, u32) = (16, 8);
 
 fn killed(times: u64) {
     let _alone = alone();
     let start = Instant::now();
     let figures = survives(&Server::start(), times, |server, random, _| {
-        random.pause(MOST_PAUSE);
+        let (one_in, longer) = LONG_LIFE;
+        let is_long = random.below(one_in) == 0;
+        random.pause(if is_long { MOST_PAUSE * longer } else { MOST_PAUSE });
         server.kill9();
     });
     eprintln!("{times} kills, {:.1?}: {figures:?}", start.elapsed());
