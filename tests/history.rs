@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "each test file uses a part of the harness")]
 mod common;
 
+use std::fs::File;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
@@ -53,6 +54,8 @@ fn data_with(past: Past) -> TempDir {
     let wanted = "CREATE TEMP TABLE wanted AS SELECT ?1 AS ended, ?2 AS queued, ?3 AS large, ?4 AS segments, ?5 AS now";
     database.execute(wanted, [past.ended, past.queued, past.large, past.segments, now]).unwrap();
     database.execute_batch(&format!("BEGIN; {} COMMIT", include_str!("history/fill.sql"))).unwrap();
+    // What is on its way to the disk is not to be waited for by the server.
+    File::open(dir.path().join("gristmill.sqlite")).unwrap().sync_all().unwrap();
     dir
 }
 
