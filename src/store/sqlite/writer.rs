@@ -149,10 +149,15 @@ impl Writer {
             return Ok(());
         }
         let [begin, end, undo] = UNDONE_ALONE;
-        let outcome = execute(&self.conn, begin).and_then(|()| self.write_running());
+        let outcome = execute(&self.conn, begin)
+            .and_then(|()| self.running.write(&self.conn, (&self.node, self.epoch)));
         let outcome = outcome.and_then(|()| execute(&self.conn, end));
-        // Where the disk is full, SQLite may have undone all of the transaction.
-        outcome.inspect_err(|_| drop(execute(&self.conn, undo)))
+        match outcome {
+            Ok(()) => self.running.written(),
+            // Where the disk is full, SQLite may have undone all of the transaction.
+            Err(_) => drop(execute(&self.conn, undo)),
+        }
+        outcome
     }
 
     fn failed(&mut self, error: &rusqlite::Error) -> StoreError {
