@@ -66,7 +66,12 @@ fn an_idle_worker_that_dies_is_replaced() {
     let pid_of = |job: &Job<'_>| pid(&job.results()[0]);
     let first = server.map("echo", &json!([1]));
     first.succeeds();
-    signal(pid_of(&first), Signal::KILL);
+    let victim = pid_of(&first);
+    signal(victim, Signal::KILL);
+    // Until then it may be given the task, which is charged if nobody can say that it had not begun.
+    server.wait_for_pool("the end of the worker", |pool| {
+        pool["workers"].as_array().unwrap().iter().all(|worker| worker["pid"] != victim)
+    });
     let second = server.map("echo", &json!([2]));
     second.succeeds();
     assert_ne!(pid_of(&first), pid_of(&second));
