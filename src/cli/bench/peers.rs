@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::measure::median;
+use super::measure::{Run, median};
 use super::target::Target;
 use super::workloads::{Batch, Workload};
 use super::{floor, threads};
@@ -46,7 +46,8 @@ pub(super) struct PeerRuns {
     pub(super) runs_s: Vec<f64>,
     /// Their median.
     pub(super) median_s: Option<f64>,
-    /// The wall of ours over that.
+    /// The median of what each wall of ours is of the peer's beside it: a clock that drifts moves the medians of walls apart,
+    /// but not the two runs of a pair.
     pub(super) gristmill_over_peer: Option<f64>,
     /// Why there are none.
     pub(super) missing: Option<String>,
@@ -59,10 +60,11 @@ impl Peer<'_> {
         Ok(())
     }
 
-    /// Ends it, and compares.
-    pub(super) fn finish(self, gristmill_s: f64) -> PeerRuns {
+    /// Ends it, and compares each of its runs with the one of ours that it followed.
+    pub(super) fn finish(self, ours: &[Run]) -> PeerRuns {
         let median_s = median(self.runs_s.iter().copied());
-        let gristmill_over_peer = median_s.map(|peer_s| gristmill_s / peer_s);
+        let gristmill_over_peer =
+            median(ours.iter().zip(&self.runs_s).map(|(run, peer_s)| run.wall_s / peer_s));
         PeerRuns { name: self.name, runs_s: self.runs_s, median_s, gristmill_over_peer, missing: None }
     }
 }
@@ -163,5 +165,19 @@ impl Drop for Python {
         // It ends with its stdin; multiprocessing then ends its workers.
         drop(self.stdin.take());
         drop(self.process.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_drifts_does_not_move_a_ratio() {
+        let wall = |wall_s| Run { wall_s, ..Run::default() };
+        let peer = Peer { name: POOL, work: Box::new(|| Ok(0.0)), runs_s: vec![1.0, 1.5, 2.0, 2.5, 2.5] };
+        let compared = peer.finish(&[1.2, 1.8, 2.4, 3.0, 2.0].map(wall));
+        assert_eq!(compared.median_s, Some(2.0));
+        assert!((compared.gristmill_over_peer.unwrap() - 1.2).abs() < 1e-9);
     }
 }

@@ -89,7 +89,11 @@ impl fmt::Display for Report {
         for outcome in &self.workloads {
             outcome.add_to(&mut table);
         }
-        writeln!(f, "{}\nMedians of {} runs.\n\n{table}\n", self.machine, self.runs)?;
+        writeln!(
+            f,
+            "{}\nMedians of {} runs, each compared with the peer's beside it.\n\n{table}\n",
+            self.machine, self.runs
+        )?;
         for outcome in self.workloads.iter().filter(|outcome| outcome.workload.has_figures()) {
             let figures = outcome.median.figures.iter().map(|(name, value)| format!("{name} {value:.3}"));
             writeln!(f, "{}: {}", outcome.name, figures.collect::<Vec<_>>().join(", "))?;

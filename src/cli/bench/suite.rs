@@ -67,7 +67,7 @@ fn measure(workload: Workload, arguments: &Arguments, target: &Target, speeds: &
         let worst = oversubscription::worst_over_best(&median, target.slots);
         median.figures.insert(OVER_BEST.to_owned(), worst);
     }
-    let peers: Vec<_> = peers.into_iter().map(|peer| peer.finish(median.wall_s)).chain(missing).collect();
+    let peers: Vec<_> = peers.into_iter().map(|peer| peer.finish(&runs)).chain(missing).collect();
     let bars = bars::judge(workload, &median, &peers);
     // The clients do as many as they can.
     let done = (median.tasks_per_s * median.wall_s).round() as u64;
