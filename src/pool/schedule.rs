@@ -13,7 +13,8 @@ use crate::model::{Blocked, JobId};
 /// A job with so many unclaimed tasks a slot keeps every worker busy for as long as one of them waits behind another.
 const PLENTY: u32 = 4;
 
-/// So many chunks a slot more than its workers need next are claimed of a job that has plenty of short ones.
+/// So many chunks a slot more than its workers need next are claimed of a job that has plenty of short ones; no more than
+/// one in so many of those that it has.
 const AHEAD: u32 = 4;
 
 /// The last tasks of a job, so many a slot, begin with the very last: inputs are often sorted, and were the longest of
@@ -202,29 +203,27 @@ impl Pool {
         }
     }
 
-    /// Claims as many chunks as the job's workers will need next, and some more if it has plenty.
+    /// Claims as many chunks as the job's workers will need next once half of them are gone, and some more if it has plenty.
     fn claim(&mut self, shares: &Shares) {
         for (job, share) in shares {
             let Some(entry) = self.jobs.get_mut(*job) else { continue };
             let idle = share.saturating_sub(entry.busy);
             let depth = if entry.time.pipelines() { 2 } else { 1 };
-            let wanted = idle + depth * (*share).min(entry.busy + idle);
-            let chunks = wanted.saturating_sub(entry.held.len() as u32);
-            if chunks == 0 || entry.claiming || entry.brief.unclaimed == 0 {
+            let (wanted, held) = (idle + depth * (*share).min(entry.busy + idle), entry.held.len() as u32);
+            if held > wanted / 2 || entry.claiming || entry.brief.unclaimed == 0 {
                 continue;
             }
             entry.claiming = true;
             let most = entry.brief.rules.max_tasks_per_worker.unwrap_or(u32::MAX);
             let adapted = entry.time.next_chunk(entry.brief.unclaimed, *share);
             let max_tasks = entry.brief.chunk_size.unwrap_or(adapted).min(most);
-            let ahead = AHEAD * share;
-            let few = u64::from(max_tasks) * u64::from(chunks + ahead) * u64::from(PLENTY);
-            let ahead =
-                if entry.brief.unclaimed > few && entry.time.claims_ahead(max_tasks) { ahead } else { 0 };
+            let plenty = entry.brief.unclaimed / (u64::from(PLENTY) * u64::from(max_tasks));
+            let ahead = if entry.time.claims_ahead(max_tasks) { AHEAD * share } else { 0 };
+            let chunks = u64::from(wanted + ahead - held).min(plenty).max(u64::from(wanted - held)) as u32;
             let is_last = entry.brief.unclaimed <= u64::from(LAST * share);
             let backwards = is_last && entry.brief.chunk_size.is_none() && entry.time.are_long();
             let max_tasks = if backwards { 1 } else { max_tasks };
-            self.commands.push(Command::Claim { job: *job, chunks: chunks + ahead, max_tasks, backwards });
+            self.commands.push(Command::Claim { job: *job, chunks, max_tasks, backwards });
         }
     }
 

@@ -92,7 +92,13 @@ impl World {
             Command::Claim { job, chunks, max_tasks, backwards } => {
                 self.claims += 1;
                 let backlog = &self.jobs[&job];
-                self.backwards.extend(backwards.then_some(backlog.total - backlog.next));
+                let left = backlog.total - backlog.next;
+                self.backwards.extend(backwards.then_some(left));
+                let tasks = u64::from(chunks) * u64::from(max_tasks);
+                assert!(
+                    chunks <= 3 * self.pool.slots || tasks <= left / 4,
+                    "what is left is shared out: {chunks} chunks of {max_tasks} tasks are claimed of {left}"
+                );
                 self.claim(job, chunks, max_tasks);
             }
             Command::Spawn { worker, function, .. } => {
