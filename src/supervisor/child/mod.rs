@@ -10,20 +10,18 @@ mod launch;
 mod life;
 mod logs;
 mod measure;
+mod orders;
 mod process;
 mod watch;
 mod work;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc;
 
 use crate::model::{JobId, LeaseId, Timestamp, TraceParent, Verdict};
@@ -33,7 +31,11 @@ use crate::store::{Chunk, Completion, Haste, LogEntry, Receipt, Release, Store, 
 use crate::telemetry::metrics::WorkerEnd;
 pub(super) use launch::Launch;
 use life::Child;
+pub(super) use orders::Handle;
 use work::Answered;
+
+/// Any pipe takes so much at once.
+const SMALL_BYTES: usize = 4096;
 
 /// A chunk and the job's options that concern its run.
 #[derive(Debug)]
@@ -47,6 +49,13 @@ pub(super) struct Assignment {
     pub(super) trace: Option<TraceParent>,
     /// Whether nothing else of its job is under way.
     pub(super) is_last: bool,
+}
+
+impl Assignment {
+    /// Whether it is written in no time, so that it may wait until the worker is free.
+    fn is_small(&self) -> bool {
+        self.chunk.inputs.len() <= SMALL_BYTES
+    }
 }
 
 /// What the pool wants of a worker.
@@ -105,22 +114,6 @@ pub(super) enum Event {
     Gone { settlements: Vec<Settlement>, failed_start: Option<String>, departure: Departure },
 }
 
-/// The way to a worker's thread.
-#[derive(Clone, Debug)]
-pub(super) struct Handle {
-    orders: Sender<Order>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Handle {
-    /// Passes an order on. A worker that has just ended does not need it: what it had is given back.
-    pub(super) fn order(&self, order: Order) {
-        drop(self.orders.send(order));
-        // The counter of an eventfd is full only after 2^64 wake-ups that nobody took.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
 /// Starts a worker and the thread that owns it.
 pub(super) fn spawn(
     id: WorkerId,
@@ -128,12 +121,10 @@ pub(super) fn spawn(
     store: Arc<dyn Store>,
     events: mpsc::Sender<(WorkerId, Event)>,
 ) -> io::Result<Handle> {
-    let (orders, incoming) = channel();
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let handle = Handle { orders, wake: Arc::clone(&wake) };
+    let (handle, incoming) = orders::orders()?;
     let run = move || {
         let tell = Tell { id, store, events };
-        match Child::start(&launch, incoming, wake, &tell) {
+        match Child::start(&launch, incoming, &tell) {
             Ok(mut child) => child.run(),
             Err(error) => {
                 let departure = Departure { why: WorkerEnd::FailedStart, cpu: Duration::ZERO };

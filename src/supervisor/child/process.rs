@@ -1,7 +1,7 @@
 //! A worker's process as bytes: its guard, the socket to that, and three pipes that never block this thread.
 
 use std::io::{self, Read, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use std::time::Duration;
@@ -116,16 +116,16 @@ impl Process {
     /// Waits until something happens or the time is over; stdout is left alone unless `reads_stdout`.
     pub(super) fn wait(
         &mut self,
-        wake: &OwnedFd,
+        wake: BorrowedFd<'_>,
         timeout: Option<Duration>,
         reads_stdout: bool,
     ) -> io::Result<Happened> {
         let timeout = timeout
             .map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
-        let unwatched = || PollFd::new(wake, PollFlags::empty());
+        let unwatched = || PollFd::from_borrowed_fd(wake, PollFlags::empty());
         let room = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = [
-            PollFd::new(wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
             self.control.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, PollFlags::IN)),
             self.stdin.as_ref().map_or_else(unwatched, |fd| PollFd::new(fd, room)),
             self.stdout

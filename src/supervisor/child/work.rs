@@ -19,6 +19,8 @@ use crate::sys;
 
 /// A worker that has not answered for so long, with tasks of its chunk unstarted, is asked to return them.
 const SLOW: Duration = Duration::from_millis(30);
+/// Behind a chunk of at least this, to pass a small one on costs too little to be done ahead: some 0.05 ms.
+const LONG: Duration = Duration::from_millis(2);
 /// No machine has so much memory, in bytes.
 const MOST_MEMORY: u64 = 1 << 56;
 /// Memory is looked up at most so often.
@@ -52,6 +54,9 @@ pub(super) struct Work {
     chunks: VecDeque<Progress>,
     /// Since when it has been at work on the next task, as far as one can tell from outside.
     since: Instant,
+    /// Since when it has been at work on its first chunk, and how long the one before that took.
+    chunk_since: Instant,
+    chunk_took: Duration,
     clock: Clock,
     answers: Answers,
     settled: Vec<Answered>,
@@ -76,6 +81,8 @@ impl Work {
             returns: false,
             chunks: VecDeque::new(),
             since: Instant::now(),
+            chunk_since: Instant::now(),
+            chunk_took: Duration::ZERO,
             clock: Clock::new(launch.now),
             answers: Answers::default(),
             settled: Vec::new(),
@@ -87,19 +94,30 @@ impl Work {
     }
 
     /// Puts a chunk behind the others and its message behind theirs, `from` there in all that is written. Behind a single
-    /// task it waits here: a worker that is at one could not give it back.
+    /// task it waits here: a worker that is at one could not give it back. So does one that is written in no time, if chunks
+    /// take some.
     pub(super) fn add(&mut self, assignment: Assignment, from: u64, outgoing: &mut Vec<u8>) {
         if self.chunks.is_empty() {
             self.clock = Clock::new(self.clock.now);
-            self.since = self.clock.set.0;
+            (self.since, self.chunk_since) = (self.clock.set.0, self.clock.set.0);
         }
-        let waits =
-            self.chunks.back().is_some_and(|last| last.from.is_none() || last.assignment.chunk.count == 1);
+        let can_wait = self.takes_long() && assignment.is_small();
+        let waits = |last: &Progress| last.from.is_none() || last.assignment.chunk.count == 1 || can_wait;
+        let waits = self.chunks.back().is_some_and(waits);
         let next = assignment.chunk.first;
         self.chunks.push_back(Progress { next, from: None, asked_back: false, assignment });
         if !waits {
             self.chunks.back_mut().into_iter().for_each(|chunk| chunk.send(from, outgoing));
         }
+    }
+
+    fn takes_long(&self) -> bool {
+        self.chunk_took >= LONG
+    }
+
+    /// Until when nothing needs to be told of its next chunk, as it is at work on one.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        (self.takes_long() && !self.is_empty()).then(|| self.since + SLOW)
     }
 
     /// Sends the next chunk if it waits here.
@@ -274,6 +292,8 @@ impl Work {
         chunk.next += u64::from(count);
         self.answered = chunk.first()..chunk.next;
         if chunk.left() == 0 {
+            self.chunk_took = self.since - self.chunk_since;
+            self.chunk_since = self.since;
             self.pass_on();
             self.chunks.pop_front();
         }

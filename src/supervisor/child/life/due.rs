@@ -17,7 +17,8 @@ impl Child<'_> {
         let look = self.watch.next_look(!self.work.is_empty()).filter(|_| self.phase == Phase::Up);
         let silent = self.cut_off_since.filter(|_| !self.is_ending()).map(|since| since + DRAIN_FOR);
         let phase = self.phase_deadline();
-        [look, silent, phase, self.logs.due()].into_iter().flatten().min()
+        let rests = self.work.rests_until().filter(|at| *at > Instant::now());
+        [look, silent, phase, rests, self.logs.due()].into_iter().flatten().min()
     }
 
     fn phase_deadline(&self) -> Option<Instant> {

@@ -4,13 +4,12 @@ mod answers;
 mod due;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use super::ending::{Cause, Ending};
 use super::logs::{Logs, Pieces};
+use super::orders::Incoming;
 use super::process::Process;
 use super::watch::Watch;
 use super::work::Work;
@@ -43,8 +42,7 @@ enum Phase {
 
 pub(super) struct Child<'a> {
     tell: &'a Tell,
-    incoming: Receiver<Order>,
-    wake: Arc<OwnedFd>,
+    incoming: Incoming,
     process: Process,
     answers: LineSplitter,
     last_words: Tail,
@@ -75,17 +73,11 @@ pub(super) struct Child<'a> {
 }
 
 impl<'a> Child<'a> {
-    pub(super) fn start(
-        launch: &Launch,
-        incoming: Receiver<Order>,
-        wake: Arc<OwnedFd>,
-        tell: &'a Tell,
-    ) -> io::Result<Self> {
+    pub(super) fn start(launch: &Launch, incoming: Incoming, tell: &'a Tell) -> io::Result<Self> {
         let process = Process::new(launch.start()?)?;
         Ok(Self {
             tell,
             incoming,
-            wake,
             watch: Watch::new(launch.limits, process.guard_pid(), Instant::now()),
             process,
             stderr: Pieces::default(),
@@ -126,7 +118,8 @@ impl<'a> Child<'a> {
         let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         // Until the guard has said which process it is, its answers wait: a result names the process.
         let reads_stdout = self.work.pid != 0 || self.ending.is_some();
-        let happened = self.process.wait(&self.wake, timeout, reads_stdout)?;
+        let happened = self.process.wait(self.incoming.bell(), timeout, reads_stdout)?;
+        self.incoming.look(happened.wake);
         let (answers, words) = buffer.split_at_mut(READ_BYTES);
         let answered = if happened.stdout { self.process.read_stdout(answers)? } else { None };
         // What a task printed was there before its answer: so it is looked for behind that, and taken in before it.
@@ -139,20 +132,15 @@ impl<'a> Child<'a> {
         }
         if let Some(count) = answered {
             self.take_answers(&answers[..count]);
-            self.work.send_next(self.process.queued(), &mut self.process.outgoing);
-            // The worker has its next task before others are woken to hear of the last one.
-            let written = self.process.write();
-            self.settle();
-            written?;
         }
+        self.take_orders();
+        self.work.send_next(self.process.queued(), &mut self.process.outgoing);
+        // The worker has its next task before others are woken to hear of the last one.
+        let written = self.process.write();
+        self.settle();
+        written?;
         if happened.control {
             self.process.read_reports()?.into_iter().for_each(|report| self.take_report(report));
-        }
-        if happened.wake {
-            self.take_orders();
-        }
-        if happened.stdin || happened.wake {
-            self.process.write()?;
         }
         self.finish_when_written();
         let now = Instant::now();
@@ -161,7 +149,11 @@ impl<'a> Child<'a> {
         }
         self.mind_silence(now);
         self.look_after(now);
-        self.keep_time(now)
+        self.keep_time(now)?;
+        if self.work.rests_until().is_some_and(|at| at > now) {
+            self.incoming.rest();
+        }
+        Ok(())
     }
 
     fn is_ending(&self) -> bool {
@@ -169,10 +161,8 @@ impl<'a> Child<'a> {
     }
 
     fn take_orders(&mut self) {
-        // Only how often it was woken, which does not matter.
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         loop {
-            match self.incoming.try_recv() {
+            match self.incoming.next() {
                 Ok(Order::Run(assignment)) => {
                     let from = self.process.queued();
                     self.work.add(assignment, from, &mut self.process.outgoing);
