@@ -297,6 +297,11 @@ impl Jobs {
         its.map(|entry| entry.brief.id).collect()
     }
 
+    /// How many jobs could use a worker, or have one.
+    pub(super) fn that_could_work(&self) -> u32 {
+        self.queues.len() as u32
+    }
+
     /// The jobs that could use a worker, in the order of their turns.
     pub(super) fn in_turn(&self) -> Walk<'_> {
         self.queues.walk()

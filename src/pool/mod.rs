@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::model::{Blocked, JobId, LeaseId, WorkerName};
+use chunking::CHUNK_TIME;
 use entry::Stopped;
 pub use entry::{JobBrief, Rules};
 pub use events::{Command, Event};
@@ -30,6 +31,8 @@ use workers::{Worker, Workers};
 
 /// Answers that wait to be durable are bounded by this many for each slot; then dispatch pauses.
 const UNSETTLED_PER_SLOT: usize = 32;
+/// A job begins soon only if no more than so many for each slot could do so.
+const SOON_PER_SLOT: u32 = 16;
 /// A function whose worker failed to start is tried again after this long, then twice as long …
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 /// … and so on, up to 25.6 s.
@@ -81,9 +84,13 @@ impl Pool {
         self.slots
     }
 
-    /// Whether there are slots for a further job.
+    /// Whether a further job would begin at once, or soon: all that could run takes no longer than one chunk of each slot, if
+    /// its tasks are as short as those before.
     pub fn has_room(&self) -> bool {
-        self.room > 0 && !self.draining
+        let waiting = self.jobs.that_could_work();
+        let is_short = |took: Duration| took * waiting <= CHUNK_TIME * self.slots;
+        let soon = waiting <= SOON_PER_SLOT * self.slots && self.workers.longest().is_some_and(is_short);
+        (self.room > 0 || soon) && !self.draining
     }
 
     /// Whether no worker is left.
@@ -245,7 +252,7 @@ impl Pool {
     fn answered(&mut self, id: WorkerId, count: u32, elapsed: Duration) {
         self.unsettled += 1;
         let Some(worker) = self.workers.get_mut(id) else { return };
-        let Some((job, finished)) = worker.answered(count) else { return };
+        let Some((job, finished)) = worker.answered(count, elapsed) else { return };
         if !self.failed_starts.is_empty() {
             self.failed_starts.remove(&worker.function);
         }

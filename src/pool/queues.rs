@@ -78,6 +78,11 @@ impl Queues {
         first.filter(|(its, ..)| its.0 == priority).map_or(1, |(_, turns, _)| *turns)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// The priority of the job whose turn is last, and its id.
     pub(super) fn last(&self) -> Option<(i32, JobId)> {
         self.all.last().map(|(priority, _, job)| (priority.0, *job))

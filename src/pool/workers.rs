@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
 use crate::model::{JobId, LeaseId, WorkerName};
 
@@ -71,6 +72,8 @@ pub(super) struct Worker {
     pub(super) retired: bool,
     /// Whether it has given work back since its last answer, as it is at a long task.
     pub(super) is_slow: bool,
+    /// How long a task took of those that it answered last; nothing is known of one that has answered none.
+    took: Option<Duration>,
 }
 
 impl Worker {
@@ -94,7 +97,8 @@ impl Worker {
     }
 
     /// Notes an answer for its first lease; gives the job, and whether it has nothing more to do.
-    pub(super) fn answered(&mut self, count: u32) -> Option<(JobId, bool)> {
+    pub(super) fn answered(&mut self, count: u32, elapsed: Duration) -> Option<(JobId, bool)> {
+        self.took = Some(elapsed / count.max(1));
         let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
             &mut self.state
         else {
@@ -190,7 +194,15 @@ impl Workers {
         let (id, name) = (WorkerId(self.next_id), WorkerName(free));
         self.all.insert(
             id,
-            Worker { name, function, state: WorkerState::Starting, sent: 0, retired: false, is_slow: false },
+            Worker {
+                name,
+                function,
+                state: WorkerState::Starting,
+                sent: 0,
+                retired: false,
+                is_slow: false,
+                took: None,
+            },
         );
         (id, name)
     }
@@ -221,6 +233,14 @@ impl Workers {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// How long the tasks take of the worker whose tasks take longest, if all are known to have done some.
+    pub(super) fn longest(&self) -> Option<Duration> {
+        self.all
+            .values()
+            .map(|worker| worker.took)
+            .try_fold(Duration::ZERO, |most, took| Some(most.max(took?)))
     }
 
     /// Those that have tasks of this job.

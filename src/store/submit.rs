@@ -32,7 +32,7 @@ pub struct NewJob {
 pub struct Notice {
     /// Hears of it; must not block.
     pub tell: Arc<Tell>,
-    /// Whether slots are free, if it waits for nothing else: its first task is then leased with it.
+    /// Whether slots are free or soon will be, if it waits for nothing else: its first task is then leased with it.
     pub room: Option<Arc<AtomicBool>>,
     /// Whether the client waits for its end, so that a job that ends at once may be made durable together with its results.
     pub awaited: bool,

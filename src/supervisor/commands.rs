@@ -28,7 +28,7 @@ impl Supervisor {
             Command::Spawn { worker, name, function } => self.spawn(worker, name, &function),
             Command::Send { worker, lease } => self.send(worker, lease),
             Command::Release { lease, job } => {
-                self.chunks.remove(&lease.id);
+                drop(self.chunks.take(lease.id));
                 let Lease { id, first, count, .. } = lease;
                 let (how, delay) = (Requeue::AsBefore, Duration::ZERO);
                 let release = Release { lease: id, job, first, count, how, delay };
@@ -47,7 +47,7 @@ impl Supervisor {
     }
 
     fn send(&mut self, worker: WorkerId, lease: LeaseId) {
-        let Some(chunk) = self.chunks.remove(&lease) else { return };
+        let Some(chunk) = self.chunks.take(lease) else { return };
         let Some(member) = self.members.get_mut(&worker) else { return };
         member.since = Instant::now();
         let mut unknown = TaskLimits {

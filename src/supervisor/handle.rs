@@ -52,7 +52,7 @@ impl Handle {
         Self { asks, news, room }
     }
 
-    /// Whether there are slots for a further job, as of now.
+    /// Whether a further job would begin at once or soon, as of now: its first task is then to be leased with it.
     pub fn room(&self) -> Arc<AtomicBool> {
         self.room.clone()
     }

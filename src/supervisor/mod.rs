@@ -4,6 +4,7 @@
 //! loop alone owns the pool, the workers and the payload of leased chunks; others talk to it through [`Handle`].
 
 mod child;
+mod chunks;
 mod commands;
 mod handle;
 mod memory;
@@ -24,14 +25,15 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::frames::Progress as TaskProgress;
+use chunks::Chunks;
 pub use handle::{Ended, Handle, WorkerSelector};
 pub use news::EndedTasks;
 pub use view::{PoolView, RunningTask, StartFailure, WorkerActivity, WorkerView};
 
-use crate::model::{Epoch, JobId, LeaseId, Timestamp, TraceParent, WorkerName};
+use crate::model::{Epoch, JobId, Timestamp, TraceParent, WorkerName};
 use crate::pool::{Event as PoolEvent, Pool, Rules, WorkerId};
 use crate::schema::Schema;
-use crate::store::{Chunk, Store};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 
 /// Events wait in a queue of this length; worker threads wait when it is full.
@@ -144,8 +146,7 @@ struct Supervisor {
     epoch: Epoch,
     pool: Pool,
     members: BTreeMap<WorkerId, Member>,
-    /// Leased chunks that no worker has yet.
-    chunks: BTreeMap<LeaseId, Chunk>,
+    chunks: Chunks,
     limits: BTreeMap<JobId, TaskLimits>,
     /// Why the last worker of a function did not start.
     start_failures: BTreeMap<String, String>,
@@ -154,7 +155,7 @@ struct Supervisor {
     pending: run::Pending,
     writes: writes::Writes,
     news: news::News,
-    /// Whether there are slots for a further job, for those who submit one.
+    /// Whether the first task of a further job is to be leased with it, for those who submit one.
     room: Arc<AtomicBool>,
     memory: memory::Memory,
     /// For the threads of workers to tell …

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::child::{self, Departure, Settlement};
+use super::chunks::Chunks;
 use super::handle::Ask;
 use super::memory::Memory;
 use super::news::News;
@@ -53,7 +54,7 @@ impl Supervisor {
             store,
             now,
             members: BTreeMap::new(),
-            chunks: BTreeMap::new(),
+            chunks: Chunks::default(),
             limits: BTreeMap::new(),
             start_failures: BTreeMap::new(),
             not_started: VecDeque::new(),
@@ -112,7 +113,7 @@ impl Supervisor {
             next = self.not_started.pop_front();
         }
         self.news.changed();
-        self.room.store(self.pool.has_room(), Ordering::Relaxed);
+        self.room.store(self.pool.has_room() && !self.chunks.are_large(), Ordering::Relaxed);
         let pool = &self.pool;
         self.memory.set_at_work(|| pool.workers().any(|(.., state)| *state != WorkerState::Idle));
     }
@@ -167,7 +168,7 @@ impl Supervisor {
     fn brief(&mut self, job: RunnableJob) -> JobBrief {
         let RunnableJob { id, spec, unclaimed, queued_since, leased } = job;
         let lease = leased.as_ref().map(lease_of);
-        self.chunks.extend(leased.map(|chunk| (chunk.lease, chunk)));
+        leased.into_iter().for_each(|chunk| self.chunks.add(chunk));
         let JobOptions { timeout, max_attempts, retry_backoff, trace, .. } = spec.options;
         self.limits.insert(id, TaskLimits { timeout, max_attempts, retry_backoff, trace, queued_since });
         let JobOptions { priority, processes, chunk_size, lock, .. } = spec.options;
@@ -295,7 +296,7 @@ impl Supervisor {
                     claimed => claimed?,
                 };
                 let leases = chunks.iter().map(lease_of).collect();
-                self.chunks.extend(chunks.into_iter().map(|chunk| (chunk.lease, chunk)));
+                chunks.into_iter().for_each(|chunk| self.chunks.add(chunk));
                 self.decide(Event::Claimed { job, leases, unclaimed, later, ended });
             }
             // While the disk is full, what is printed is not kept.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::world::Backlog;
-use super::{brief, job, world};
+use super::{brief, job, some_time, world};
 use crate::model::{LeaseId, Lock};
-use crate::pool::{Event, JobBrief};
+use crate::pool::{Event, JobBrief, Lease, Pool};
 
 #[test]
 fn chunks_are_few_for_tiny_tasks_and_single_for_long_ones() {
@@ -87,6 +87,34 @@ fn a_small_job_is_not_kept_waiting_by_a_huge_one() {
     world.submit(brief(2, "count", 1), Duration::from_millis(10));
     (0..4).for_each(|_| assert!(world.step()));
     assert_eq!(world.done(2), 1);
+}
+
+#[test]
+fn first_tasks_are_wanted_of_jobs_that_begin_at_once_or_soon() {
+    let (mut pool, now) = (Pool::new(1), some_time());
+    let begins = |number: u128| {
+        let first = Lease { id: LeaseId(number as u64), first: 0, count: 1, attempt: 1 };
+        Event::Job(JobBrief { leased: Some(first), ..brief(number, "echo", 0) })
+    };
+    pool.handle(begins(1), now);
+    let worker = pool.workers().next().unwrap().0;
+    pool.handle(Event::Ready(worker), now);
+    assert!(!pool.has_room(), "nothing is known of how long its task takes");
+    let after = |elapsed| Event::Answered { worker, count: 1, elapsed };
+    pool.handle(after(Duration::from_millis(1)), now);
+    assert!(pool.has_room(), "a slot is free");
+    (2..=11).for_each(|number| drop(pool.handle(begins(number), now)));
+    assert!(pool.has_room(), "all of them take no longer than a chunk");
+    pool.handle(begins(12), now);
+    assert!(!pool.has_room());
+    pool.handle(after(Duration::from_micros(1)), now);
+    (13..=17).for_each(|number| drop(pool.handle(begins(number), now)));
+    assert!(pool.has_room());
+    (18..=19).for_each(|number| drop(pool.handle(begins(number), now)));
+    assert!(!pool.has_room(), "they are too many, however short");
+    pool.handle(Event::Drain, now);
+    (2..=17).for_each(|_| drop(pool.handle(after(Duration::ZERO), now)));
+    assert!(!pool.has_room(), "no more is to begin");
 }
 
 #[test]
