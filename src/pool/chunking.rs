@@ -13,7 +13,7 @@ const GROWTH: u32 = 8;
 /// No chunk is larger.
 const MOST: u32 = 1 << 16;
 /// Tasks that take less than this are pipelined: the next chunk waits in the worker's pipe.
-const PIPELINE_BELOW: Duration = Duration::from_millis(2);
+pub(super) const PIPELINE_BELOW: Duration = Duration::from_millis(2);
 /// Below this, the next single task is in the hands of whoever talks to the worker before it is done with the one it is
 /// at: to be asked for it costs some 0.1 ms. It is no longer than a chunk, so that others wait no longer for their turn.
 const PREFETCH_BELOW: Duration = CHUNK_TIME;

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Lease;
 use super::chunking::{CHUNK_TIME, TaskTime};
+use super::{Lease, WorkerId};
 use crate::model::{JobId, Lock};
 
 /// Jobs of one priority take turns of so much worker time, so that workers do not change function all the time.
@@ -60,6 +60,8 @@ pub(super) struct Entry {
     pub(super) held: VecDeque<Lease>,
     /// How many workers are at work on it.
     pub(super) busy: u32,
+    /// The worker that is at another job, for which its only task is next.
+    pub(super) next_for: Option<WorkerId>,
     /// Whether a claim is under way.
     pub(super) claiming: bool,
     /// Tasks that went back to the queue meanwhile: the claim's answer may not know of them.
@@ -98,6 +100,7 @@ impl Entry {
             brief,
             held: VecDeque::new(),
             busy: 0,
+            next_for: None,
             claiming: false,
             requeued: 0,
             stopped: None,
@@ -121,7 +124,14 @@ impl Entry {
 
     /// Whether nothing is lost with it: no worker is at it, the store has answered all about it and lists it when it is to run.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.busy == 0 && self.is_settled()
+        self.busy == 0 && self.next_for.is_none() && self.is_settled()
+    }
+
+    /// Whether all that is left of it is one task, which waits here and for nothing but a worker.
+    pub(super) fn is_single(&self) -> bool {
+        let is_fresh = |lease: &Lease| lease.count == 1 && lease.attempt == 1;
+        let has_one = self.held.len() == 1 && self.held.iter().all(is_fresh) && self.brief.unclaimed == 0;
+        has_one && self.busy == 0 && self.next_for.is_none() && !self.claiming && self.brief.lock.is_none()
     }
 
     fn turns(&self) -> u64 {

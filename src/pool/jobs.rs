@@ -4,11 +4,11 @@ use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::Lease;
 use super::delays::Delays;
 use super::entry::{Entry, JobBrief, Stopped};
 use super::listing::{Listing, MANY, Page};
 use super::queues::{Queues, Walk};
+use super::{Lease, WorkerId};
 use crate::model::{Blocked, JobId};
 
 /// The jobs, by id and by whose turn it is.
@@ -129,7 +129,7 @@ impl Jobs {
         let by_id = &mut self.by_id;
         self.over.retain(|job| {
             let Some(entry) = by_id.get_mut(job) else { return false };
-            let quiet = entry.busy == 0 && entry.is_settled();
+            let quiet = entry.is_forgettable();
             if quiet {
                 (entry.stopped, entry.ended, entry.doubtful) = (None, false, false);
                 entry.claiming = true;
@@ -222,6 +222,28 @@ impl Jobs {
         }
         entry.busy += 1;
         Some(entry)
+    }
+
+    /// The only task of this job is to be next for a worker that is at another one.
+    pub(super) fn line_up(&mut self, job: JobId, worker: WorkerId) -> Option<Lease> {
+        self.change(job, |entry| {
+            entry.next_for = Some(worker);
+            entry.held.pop_front()
+        })?
+    }
+
+    /// The worker that it was next for has taken it up; whether it should not have, as the job is being cancelled.
+    pub(super) fn take_up(&mut self, job: JobId) -> bool {
+        let take_up = |entry: &mut Entry| {
+            (entry.next_for, entry.busy) = (None, entry.busy + 1);
+            entry.stopped == Some(Stopped::Cancelled)
+        };
+        self.change(job, take_up) == Some(true)
+    }
+
+    /// The worker that it was next for has not taken it up.
+    pub(super) fn give_back(&mut self, job: JobId) {
+        self.change(job, |entry| entry.next_for = None);
     }
 
     /// Tasks of the job are back in the queue; the store lists a job that is not known here.

@@ -27,7 +27,7 @@ pub use entry::{JobBrief, Rules};
 pub use events::{Command, Event};
 use jobs::Jobs;
 pub use workers::{Lease, Others, WorkerId, WorkerState};
-use workers::{Worker, Workers};
+use workers::{Turned, Worker, Workers};
 
 /// Answers that wait to be durable are bounded by this many for each slot; then dispatch pauses.
 const UNSETTLED_PER_SLOT: usize = 32;
@@ -108,13 +108,14 @@ impl Pool {
         self.jobs.get(job).is_some()
     }
 
-    /// What else is under way of the job of a worker's next `count` tasks.
-    pub fn others_under_way(&self, worker: WorkerId, count: u32) -> Others {
-        let job = self.workers.get(worker).and_then(Worker::job);
-        let Some(entry) = job.and_then(|job| self.jobs.get(job)) else { return Others::None };
+    /// What else is under way of a job besides the next `count` tasks of it that a worker has.
+    pub fn others_under_way(&self, worker: WorkerId, job: JobId, count: u32) -> Others {
+        let Some(entry) = self.jobs.get(job) else { return Others::None };
+        let at_it = self.workers.get(worker).filter(|worker| worker.job() == Some(job));
         if entry.brief.unclaimed > 0 || !entry.held.is_empty() {
             Others::Unstarted
-        } else if entry.busy > 1 || self.workers.get(worker).is_some_and(|worker| worker.has_more_than(count))
+        } else if entry.busy > u32::from(at_it.is_some())
+            || at_it.is_some_and(|worker| worker.has_more_than(count))
         {
             Others::AtWork
         } else {
@@ -163,14 +164,7 @@ impl Pool {
             Event::Ready(id) => self.ready(id),
             Event::Answered { worker, count, elapsed } => self.answered(worker, count, elapsed),
             Event::Returned { worker, lease, count } => {
-                self.unsettled += 1;
-                let returned = self.workers.get_mut(worker).and_then(|worker| worker.returned(lease, count));
-                if let Some((job, finished)) = returned {
-                    self.jobs.writes(job, 1);
-                    if finished {
-                        self.jobs.leave(job);
-                    }
-                }
+                self.returned(worker, lease, count);
             }
             Event::Gone { worker, settled, failed_start } => {
                 if let Some(worker) = self.gone(worker, &settled)
@@ -252,24 +246,49 @@ impl Pool {
     fn answered(&mut self, id: WorkerId, count: u32, elapsed: Duration) {
         self.unsettled += 1;
         let Some(worker) = self.workers.get_mut(id) else { return };
-        let Some((job, finished)) = worker.answered(count, elapsed) else { return };
+        let Some(turned) = worker.answered(count, elapsed) else { return };
         if !self.failed_starts.is_empty() {
             self.failed_starts.remove(&worker.function);
         }
-        self.jobs.writes(job, 1);
-        self.jobs.observe(job, count, elapsed);
-        if finished {
-            self.jobs.leave(job);
+        self.jobs.observe(turned.from, count, elapsed);
+        self.turned(id, turned);
+    }
+
+    fn returned(&mut self, id: WorkerId, lease: LeaseId, count: u32) {
+        self.unsettled += 1;
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        if let Some(job) = worker.give_back(lease) {
+            self.jobs.writes(job, 1);
+            self.jobs.give_back(job);
+        } else if let Some(turned) = worker.returned(lease, count) {
+            self.turned(id, turned);
+        }
+    }
+
+    /// A write about a worker's job is on its way, after which the worker may be at another one.
+    fn turned(&mut self, id: WorkerId, Turned { from, left, to }: Turned) {
+        self.jobs.writes(from, 1);
+        if left {
+            self.jobs.leave(from);
+        }
+        if to.is_some_and(|job| self.jobs.take_up(job)) {
+            self.stop(id);
         }
     }
 
     fn gone(&mut self, id: WorkerId, settled: &[LeaseId]) -> Option<Worker> {
         let worker = self.workers.remove(id)?;
         self.unsettled += settled.len();
+        let next = worker.next().map(|(job, lease)| (job, lease, settled.contains(&lease.id)));
+        if let Some((job, lease, is_settled)) = next {
+            self.jobs.give_back(job);
+            if is_settled { self.jobs.writes(job, 1) } else { self.release(lease, job) }
+        }
         if let WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) } =
             &worker.state
         {
-            self.jobs.writes(*job, settled.len());
+            let next_too = next.is_some_and(|(.., is_settled)| is_settled);
+            self.jobs.writes(*job, settled.len() - usize::from(next_too));
             self.jobs.leave(*job);
             for lease in leases.iter().filter(|lease| !settled.contains(&lease.id)) {
                 self.release(*lease, *job);

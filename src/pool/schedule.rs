@@ -21,6 +21,9 @@ const AHEAD: u32 = 4;
 /// them to begin last, one worker would be at it while the others have nothing to do.
 const LAST: u32 = 4;
 
+/// What is next for a worker is looked for among so many jobs behind those that have slots.
+const NEAR: usize = 8;
+
 /// How many slots each job is to have, in the order of their turns.
 type Shares = Vec<(JobId, u32)>;
 
@@ -97,6 +100,7 @@ impl Pool {
         if self.unsettled <= UNSETTLED_PER_SLOT * (self.slots as usize + 1) {
             self.dispatch(&shares);
             self.pipeline(&shares);
+            self.line_up(&shares);
         }
         self.claim(&shares);
         self.staff(&shares, now);
@@ -182,7 +186,9 @@ impl Pool {
     /// prints.
     fn pipeline(&mut self, shares: &Shares) {
         let has_one = |(id, worker): (&WorkerId, &super::Worker)| match &worker.state {
-            WorkerState::Busy { job, leases } if leases.len() == 1 && !worker.is_slow => {
+            WorkerState::Busy { job, leases }
+                if leases.len() == 1 && !worker.is_slow && worker.next().is_none() =>
+            {
                 Some((*id, *job, leases[0].count == 1))
             }
             _ => None,
@@ -201,6 +207,38 @@ impl Pool {
                 self.send(worker, job, lease);
             }
         }
+    }
+
+    /// Gives workers that are at a short task the one task of a job that waits behind all those that have a slot, so that they
+    /// need not wait for it. Only while all that have one use it: who waits for a slot is to have the next one that is free.
+    fn line_up(&mut self, shares: &Shares) {
+        let could_go_on = self.workers.iter().filter(|(_, worker)| worker.could_go_on()).count();
+        let uses =
+            |(job, share): &(JobId, u32)| self.jobs.get(*job).is_some_and(|entry| entry.busy >= *share);
+        if could_go_on == 0 || self.workers.len() > self.slots as usize || !shares.iter().all(uses) {
+            return;
+        }
+        let is_single = |job: &JobId| self.jobs.get(*job).is_some_and(Entry::is_single);
+        let near = self.jobs.in_turn().take(shares.len() + NEAR * could_go_on);
+        for job in near.filter(is_single).collect::<Vec<_>>() {
+            if let Some(id) = self.worker_before(job)
+                && let Some(worker) = self.workers.get_mut(id)
+                && let Some(lease) = self.jobs.line_up(job, id)
+            {
+                worker.line_up(job, lease);
+                self.commands.push(Command::Send { worker: id, lease: lease.id });
+            }
+        }
+    }
+
+    /// A worker that could go on with the lease that is held of this job.
+    fn worker_before(&self, job: JobId) -> Option<WorkerId> {
+        let entry = self.jobs.get(job)?;
+        let (lease, most) = (entry.held.front()?, entry.brief.rules.max_tasks_per_worker);
+        let fits = |worker: &super::Worker| {
+            worker.could_go_on() && worker.function == entry.brief.function && worker.has_room(lease, most)
+        };
+        self.workers.iter().find(|(_, worker)| fits(worker)).map(|(id, _)| *id)
     }
 
     /// Claims as many chunks as the job's workers will need next once half of them are gone, and some more if it has plenty.

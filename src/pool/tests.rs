@@ -2,6 +2,7 @@
 
 mod jobs;
 mod listing;
+mod next;
 mod workers;
 mod world;
 

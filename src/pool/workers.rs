@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
+use super::chunking::PIPELINE_BELOW;
 use crate::model::{JobId, LeaseId, WorkerName};
 
 /// One worker process; never used again, so that what is said of an earlier worker of the same name is told apart.
@@ -74,6 +75,19 @@ pub(super) struct Worker {
     pub(super) is_slow: bool,
     /// How long a task took of those that it answered last; nothing is known of one that has answered none.
     took: Option<Duration>,
+    /// The one task of another job that it takes up next.
+    next: Option<(JobId, Lease)>,
+}
+
+/// What became of a worker that is done with something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Turned {
+    /// The job that it was at.
+    pub(super) from: JobId,
+    /// Whether it has nothing of that any more.
+    pub(super) left: bool,
+    /// The job that it has taken up.
+    pub(super) to: Option<JobId>,
 }
 
 impl Worker {
@@ -96,52 +110,80 @@ impl Worker {
         self.leases().is_some_and(|(_, leases)| leases.iter().map(|lease| lease.count).sum::<u32>() > count)
     }
 
-    /// Notes an answer for its first lease; gives the job, and whether it has nothing more to do.
-    pub(super) fn answered(&mut self, count: u32, elapsed: Duration) -> Option<(JobId, bool)> {
+    /// Notes an answer for its first lease.
+    pub(super) fn answered(&mut self, count: u32, elapsed: Duration) -> Option<Turned> {
         self.took = Some(elapsed / count.max(1));
-        let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
+        let (WorkerState::Busy { leases, .. } | WorkerState::Ending { last: Some((_, leases)) }) =
             &mut self.state
         else {
             return None;
         };
-        let job = *job;
         self.is_slow = false;
         if let Some(first) = leases.front_mut() {
             first.first += u64::from(count);
             first.count = first.count.saturating_sub(count);
         }
         leases.pop_front_if(|first| first.count == 0);
-        Some((job, self.rest_if_done()))
+        self.go_on()
     }
 
-    /// Whether it has no lease any more.
-    fn rest_if_done(&mut self) -> bool {
-        let (next, leases) = match &self.state {
-            WorkerState::Busy { leases, .. } => (WorkerState::Idle, leases),
-            WorkerState::Ending { last: Some((_, leases)) } => (WorkerState::Ending { last: None }, leases),
-            WorkerState::Starting | WorkerState::Idle | WorkerState::Ending { last: None } => return false,
-        };
-        let finished = leases.is_empty();
-        if finished {
-            self.state = next;
+    /// Goes on with what is next, or rests, if it has no more of its job.
+    fn go_on(&mut self) -> Option<Turned> {
+        let (from, leases) = self.leases()?;
+        let left = leases.is_empty();
+        let next = if left { self.next.take() } else { None };
+        let to = next.map(|(job, _)| job);
+        if left {
+            let next = next.map(|(job, lease)| (job, [lease].into()));
+            self.state = match (&self.state, next) {
+                (WorkerState::Ending { .. }, last) => WorkerState::Ending { last },
+                (_, Some((job, leases))) => WorkerState::Busy { job, leases },
+                (_, None) => WorkerState::Idle,
+            };
         }
-        finished
+        Some(Turned { from, left, to })
     }
 
-    /// Notes that a lease ends so many tasks earlier; gives the job, and whether it has nothing more to do.
-    pub(super) fn returned(&mut self, id: LeaseId, count: u32) -> Option<(JobId, bool)> {
-        let (WorkerState::Busy { job, leases } | WorkerState::Ending { last: Some((job, leases)) }) =
+    /// Notes that a lease ends so many tasks earlier.
+    pub(super) fn returned(&mut self, id: LeaseId, count: u32) -> Option<Turned> {
+        let (WorkerState::Busy { leases, .. } | WorkerState::Ending { last: Some((_, leases)) }) =
             &mut self.state
         else {
             return None;
         };
-        let job = *job;
         self.is_slow = true;
         for lease in leases.iter_mut().filter(|lease| lease.id == id) {
             lease.count = lease.count.saturating_sub(count);
         }
         leases.retain(|lease| lease.count > 0);
-        Some((job, self.rest_if_done()))
+        self.go_on()
+    }
+
+    /// Notes that it has given back what was next, if this is it; gives the job of that.
+    pub(super) fn give_back(&mut self, id: LeaseId) -> Option<JobId> {
+        let (job, _) = self.next.take_if(|(_, lease)| lease.id == id)?;
+        self.is_slow = true;
+        Some(job)
+    }
+
+    /// Whether one task of another job may wait for it: it is at a single one, which is short as far as one knows.
+    pub(super) fn could_go_on(&self) -> bool {
+        let is_single = |leases: &VecDeque<Lease>| leases.iter().map(|lease| lease.count).eq([1]);
+        let at_short = self.took.is_some_and(|took| took < PIPELINE_BELOW) && !self.is_slow;
+        at_short
+            && self.next.is_none()
+            && matches!(&self.state, WorkerState::Busy { leases, .. } if is_single(leases))
+    }
+
+    /// Notes that it is sent a lease of another job, which is next.
+    pub(super) fn line_up(&mut self, job: JobId, lease: Lease) {
+        self.sent += u64::from(lease.count);
+        self.next = Some((job, lease));
+    }
+
+    /// What is next, behind the job that it is at.
+    pub(super) fn next(&self) -> Option<(JobId, Lease)> {
+        self.next
     }
 
     /// Whether it may take this lease as well. A fresh one may take any, be it from a time of other limits.
@@ -202,6 +244,7 @@ impl Workers {
                 retired: false,
                 is_slow: false,
                 took: None,
+                next: None,
             },
         );
         (id, name)

@@ -65,7 +65,7 @@ impl Supervisor {
             tracing::debug!(%job, function = member.function, %worker, pid, "job started");
         }
         let TaskLimits { timeout, max_attempts, retry_backoff, trace, .. } = *limits;
-        let is_last = self.pool.others_under_way(worker, chunk.count) == Others::None;
+        let is_last = self.pool.others_under_way(worker, chunk.job, chunk.count) == Others::None;
         let assignment = Assignment { chunk, timeout, max_attempts, retry_backoff, trace, is_last };
         self.order(worker, Order::Run(assignment));
     }

@@ -208,7 +208,7 @@ impl Supervisor {
             }
             child::Event::Worn => self.decide(Event::Retire(worker)),
             child::Event::Answered { settlement, count, elapsed, begun } => {
-                let haste = self.haste(worker, count);
+                let haste = self.haste(worker, settlement.job(), count);
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.since = Instant::now();
                     member.tasks += u64::from(count);
@@ -234,9 +234,9 @@ impl Supervisor {
         }
     }
 
-    /// In which haste the outcomes of a worker's next tasks are to be durable.
-    fn haste(&self, worker: WorkerId, count: u32) -> Haste {
-        match self.pool.others_under_way(worker, count) {
+    /// In which haste the outcomes of a worker's next tasks, of this job, are to be durable.
+    fn haste(&self, worker: WorkerId, job: JobId, count: u32) -> Haste {
+        match self.pool.others_under_way(worker, job, count) {
             Others::None => Haste::Now,
             Others::AtWork => Haste::Soon,
             Others::Unstarted => Haste::Patient,

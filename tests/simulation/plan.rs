@@ -143,7 +143,11 @@ fn function(random: &mut Random, name: &'static str) -> (&'static str, Function)
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random(seed);
-        if seed % 16 == 7 { Self::fair(&mut random) } else { Self::wild(&mut random) }
+        match seed % 16 {
+            7 => Self::fair(&mut random),
+            3 | 11 => Self::crowded(&mut random),
+            _ => Self::wild(&mut random),
+        }
     }
 
     fn wild(random: &mut Random) -> Self {
@@ -161,6 +165,13 @@ impl Plan {
                 actions.push((random.time(span * 2), Action::Cancel(number)));
             }
         }
+        actions.extend(Self::trouble(random, span));
+        Self { slots: 1 + random.below(4) as u32, functions, jobs, actions, fair: false }
+    }
+
+    /// What goes wrong meanwhile.
+    fn trouble(random: &mut Random, span: Duration) -> Vec<(Duration, Action)> {
+        let mut actions = Vec::new();
         for _ in 0..random.pick(&[0, 2, 6, 12]) {
             let what = [Action::Resize(1 + random.below(4) as u32), Action::End, Action::Wear, Action::Kill];
             let end = [Action::Drain, Action::Interrupt, Action::Crash];
@@ -175,6 +186,30 @@ impl Plan {
                 actions.push((at + random.time(2000 * MILLI), Action::FreeDisk));
             }
         }
+        actions
+    }
+
+    /// Many jobs of a task each, most of them short: what is next for a worker is of another job.
+    fn crowded(random: &mut Random) -> Self {
+        let functions = FUNCTIONS[..2].iter().map(|name| {
+            let (name, function) = function(random, name);
+            (name, Function { start_time: MILLI, ..function })
+        });
+        let (functions, mut jobs, mut actions) = (functions.collect(), Vec::new(), Vec::new());
+        let span = random.pick(&[2 * MILLI, 5 * MILLI, 20 * MILLI]);
+        for number in 0..10 + random.below(40) as usize {
+            let name = FUNCTIONS[usize::from(random.percent(10))];
+            let total = if random.percent(90) { 1 } else { 5 };
+            let mut job = job(random, number, name, total);
+            job.spec.options.lock.take_if(|_| random.percent(90));
+            job.task_time = if random.percent(90) { MILLI / 20 } else { 200 * MILLI };
+            jobs.push(job);
+            actions.push((random.time(span), Action::Submit(number)));
+            if random.percent(5) {
+                actions.push((random.time(span * 2), Action::Cancel(number)));
+            }
+        }
+        actions.extend(Self::trouble(random, span));
         Self { slots: 1 + random.below(4) as u32, functions, jobs, actions, fair: false }
     }
 

@@ -308,7 +308,7 @@ fn alter(job: &mut JobBrief, bug: Bug) {
         Bug::IgnoreWorkers => job.rules.workers = None,
         Bug::IgnoreMaxTasks => job.rules.max_tasks_per_worker = None,
         Bug::IgnorePriority => job.priority = 0,
-        Bug::StarveSmall if job.unclaimed == 1 => job.priority = -1,
+        Bug::StarveSmall if job.unclaimed + u64::from(job.leased.is_some()) == 1 => job.priority = -1,
         _ => {}
     }
 }

@@ -103,17 +103,17 @@ fn first_tasks_are_wanted_of_jobs_that_begin_at_once_or_soon() {
     let after = |elapsed| Event::Answered { worker, count: 1, elapsed };
     pool.handle(after(Duration::from_millis(1)), now);
     assert!(pool.has_room(), "a slot is free");
-    (2..=11).for_each(|number| drop(pool.handle(begins(number), now)));
-    assert!(pool.has_room(), "all of them take no longer than a chunk");
-    pool.handle(begins(12), now);
+    (2..=12).for_each(|number| drop(pool.handle(begins(number), now)));
+    assert!(pool.has_room(), "all of them take no longer than a chunk, but for the one that is next");
+    pool.handle(begins(13), now);
     assert!(!pool.has_room());
     pool.handle(after(Duration::from_micros(1)), now);
-    (13..=17).for_each(|number| drop(pool.handle(begins(number), now)));
+    (14..=18).for_each(|number| drop(pool.handle(begins(number), now)));
     assert!(pool.has_room());
-    (18..=19).for_each(|number| drop(pool.handle(begins(number), now)));
+    (19..=20).for_each(|number| drop(pool.handle(begins(number), now)));
     assert!(!pool.has_room(), "they are too many, however short");
     pool.handle(Event::Drain, now);
-    (2..=17).for_each(|_| drop(pool.handle(after(Duration::ZERO), now)));
+    (2..=18).for_each(|_| drop(pool.handle(after(Duration::ZERO), now)));
     assert!(!pool.has_room(), "no more is to begin");
 }
 

@@ -170,6 +170,14 @@ impl Tell {
 }
 
 impl Settlement {
+    /// The job that it is about.
+    pub(super) fn job(&self) -> JobId {
+        match self {
+            Self::Complete(done, _) => done.job,
+            Self::Release(release, _) => release.job,
+        }
+    }
+
     /// The lease that it is about.
     pub(super) fn lease(&self) -> LeaseId {
         match self {

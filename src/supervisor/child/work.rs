@@ -117,7 +117,8 @@ impl Work {
 
     /// Until when nothing needs to be told of its next chunk, as it is at work on one.
     pub(super) fn rests_until(&self) -> Option<Instant> {
-        (self.takes_long() && !self.is_empty()).then(|| self.since + SLOW)
+        let at_work = self.chunks.front()?;
+        (self.takes_long() || at_work.assignment.chunk.count == 1).then(|| self.since + SLOW)
     }
 
     /// Sends the next chunk if it waits here.
