@@ -187,6 +187,20 @@ fn a_small_job_does_not_wait_for_a_huge_one() {
 }
 
 #[test]
+fn what_waits_behind_a_task_that_takes_long_is_run_by_another_worker() {
+    let server = Server::start();
+    let naps: Vec<f64> = (0..400).map(|number| if number == 200 { 600.0 } else { 0.003 }).collect();
+    let job = server.submit(&json!({"function": "sleep", "inputs": naps, "chunk_size": 1}));
+    job.wait_for_done(399);
+    job.cancel();
+    // The same if each is a job of its own.
+    let nap = |number| server.map("sleep", &json!([if number == 20 { 600.0 } else { 0.001 }]));
+    let jobs: Vec<Job<'_>> = (0..60).map(nap).collect();
+    jobs.iter().enumerate().filter(|(number, _)| *number != 20).for_each(|(_, job)| drop(job.succeeds()));
+    jobs[20].cancel();
+}
+
+#[test]
 fn timings_add_up() {
     let server = Server::start();
     let job = server.map("sleep", &json!(vec![0.05; 8]));
