@@ -2,17 +2,17 @@
 //!
 //! Imports `protocol`. Deliberately absent: what a task is; that is the runner's.
 //!
-//! A batch goes out at the end of its chunk, when it is large, and some 10 ms after its first answer even while a long
-//! task runs, so that the server always knows how far a chunk is. Then, too, a request to return what is not started
-//! is answered.
+//! A batch goes out at the end of its chunk, when it is large, and every 12 ms while the chunk runs, be it at a long task,
+//! so that the server always knows how far a chunk is. Then, too, a request to return what is not started is answered.
 
 mod answers;
 mod input;
+mod timer;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -21,8 +21,10 @@ use crate::model::Verdict;
 use crate::protocol::frames::{self, Log, Request, Run, Usage};
 use answers::Batch;
 use input::Input;
+use timer::Timer;
 
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Longer than a chunk is to take, so that most are not looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(12);
 
 /// Why a task has no output.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,15 +69,15 @@ impl<F: FnMut(&RawValue, &mut Vec<u8>) -> Result<(), Failure>> Runner for EachTa
 
 /// Serves chunks until stdin ends.
 pub fn serve<R: Runner>(runner: &mut R) -> io::Result<()> {
-    let shared = Shared::default();
+    let shared = Shared::new()?;
     let mut ready = Vec::new();
     frames::encode_ready(&mut ready, R::RETURNS);
     write_out(&ready)?;
     std::thread::scope(|scope| {
         scope.spawn(|| shared.look_after_chunks());
         let outcome = run_chunks(runner, &shared);
-        shared.enter(Phase::Ended);
-        outcome
+        let ended = shared.enter(Phase::Ended);
+        outcome.and(ended)
     })
 }
 
@@ -95,11 +97,11 @@ fn run_chunk(runner: &mut impl Runner, run: &Run<'_>, shared: &Shared) -> io::Re
     // One task needs no look after it, and so wakes nobody.
     let watched = run.inputs.len() > 1;
     if watched {
-        shared.enter(Phase::Running);
+        shared.enter(Phase::Running)?;
     }
     let outcome = runner.run(run, &mut Answers { shared, since: Instant::now() });
     if watched {
-        shared.enter(Phase::Idle);
+        shared.enter(Phase::Idle)?;
     }
     outcome.and_then(|()| lock(&shared.batch).flush())
 }
@@ -154,21 +156,34 @@ enum Phase {
 }
 
 /// What the thread that runs tasks and the one that looks after them share.
-#[derive(Default)]
 struct Shared {
     batch: Mutex<Batch>,
     input: Mutex<Input>,
     /// Requests that came in while a chunk ran.
     waiting: Mutex<VecDeque<Vec<u8>>>,
     phase: Mutex<Phase>,
-    entered: Condvar,
+    timer: Timer,
 }
 
 impl Shared {
-    fn enter(&self, phase: Phase) {
-        *lock(&self.phase) = phase;
-        if phase != Phase::Idle {
-            self.entered.notify_one();
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            batch: Mutex::default(),
+            input: Mutex::default(),
+            waiting: Mutex::default(),
+            phase: Mutex::default(),
+            timer: Timer::new()?,
+        })
+    }
+
+    fn enter(&self, phase: Phase) -> io::Result<()> {
+        let mut its = lock(&self.phase);
+        *its = phase;
+        match phase {
+            // The other thread stops the timer if nothing else has begun.
+            Phase::Idle => Ok(()),
+            Phase::Running => self.timer.start(LOOK_EVERY),
+            Phase::Ended => self.timer.start(Duration::from_nanos(1)),
         }
     }
 
@@ -180,23 +195,18 @@ impl Shared {
         }
     }
 
-    /// Every so often while a chunk runs, sends what is answered and hears requests; sleeps for good while none does.
-    fn look_after_chunks(&self) {
-        let mut phase = lock(&self.phase);
+    /// Every so often while a chunk runs, sends what is answered and hears requests; sleeps for good while none does, and as
+    /// long as chunks take less.
+    fn look_after_chunks(&self) -> io::Result<()> {
         loop {
-            phase = match *phase {
-                Phase::Ended => return,
-                Phase::Idle => self.entered.wait(phase).unwrap_or_else(PoisonError::into_inner),
-                Phase::Running => {
-                    let waited = self.entered.wait_timeout(phase, LOOK_EVERY);
-                    let (phase, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if *phase == Phase::Running {
-                        // Where the server is gone, the end of stdin tells the other thread.
-                        drop(self.look());
-                    }
-                    phase
-                }
-            };
+            self.timer.wait()?;
+            let phase = lock(&self.phase);
+            match *phase {
+                Phase::Ended => return Ok(()),
+                Phase::Idle => self.timer.stop()?,
+                // Where the server is gone, the end of stdin tells the other thread.
+                Phase::Running => drop(self.look()),
+            }
         }
     }
 
