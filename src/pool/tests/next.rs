@@ -130,7 +130,7 @@ fn what_was_next_for_a_worker_that_dies_is_given_back() {
         let releases =
             |command: &&Command| matches!(command, Command::Release { job: its, .. } if *its == job(3));
         assert_eq!(commands.iter().filter(releases).count(), usize::from(!knew), "{commands:?}");
-        // The writes about both are answered, and both begin anew.
+        // Both are to run again; the slot is the first one's.
         for number in [2, 3] {
             let settled =
                 Event::Settled { job: job(number), requeued: 1, delay: Duration::ZERO, ended: false };
@@ -138,6 +138,7 @@ fn what_was_next_for_a_worker_that_dies_is_given_back() {
             let claims =
                 |command: &Command| matches!(command, Command::Claim { job: its, .. } if *its == job(number));
             assert_eq!(commands.iter().any(claims), number == 2, "job {number}: {commands:?}");
+            assert!(scene.pool.knows(job(number)));
         }
     }
 }
