@@ -136,6 +136,7 @@ fn a_killed_guard_takes_its_worker_along_and_the_job_goes_on() {
     let server = Server::start();
     let job = server.map("sleep", &json!([1.5]));
     let worker = pid(&job.wait_for_running(1)[0]);
+    wait_for_sleep(worker);
     signal(Proc::find(worker).unwrap().parent, Signal::KILL);
     eventually("the worker's end", || check(worker, |worker| !alive(*worker)));
     job.succeeds();

@@ -56,7 +56,9 @@ fn the_sessions_work_as_pasted() {
 
     assert_eq!(pasted(&server, map), "1000000\n1000000\n");
 
-    let said = pasted(&server, kill);
+    // Killed before it has read its task, a worker would not be charged with it.
+    let asleep = r#"until grep -qs nanosleep "/proc/$PID/wchan"; do :; done"#;
+    let said = pasted(&server, &kill.replace("kill -9", &format!("{asleep}; kill -9")));
     assert!(said.contains(r#""slots":4"#) && said.contains(r#""state":"succeeded""#), "{said}");
     assert_eq!(said.matches(r#""attempt":2"#).count(), 1, "{said}");
 
