@@ -140,6 +140,7 @@ fn another_origin_is_refused_on_every_method() {
 fn a_page_cannot_cancel_what_runs() {
     let server = Server::start();
     let job = server.map("sleep", &json!([60]));
+    job.wait_for_running(1);
     let origin = [("Origin", "http://evil.example")];
     call(&server, "POST", &format!("{}/cancel", job.path()), &origin).problem(403, "wrong-origin");
     assert_ne!(job.status()["state"], "cancelling");

@@ -36,6 +36,14 @@ fn wake_ups_of(server: &Server) -> u64 {
     all_wake_ups(server).iter().map(|(thread, count)| woken((thread, *count))).sum()
 }
 
+/// Waits until both workers are warm and have nothing to do.
+fn wait_for_warm(server: &Server) {
+    server.wait_for_pool("warm workers", |pool| {
+        let workers = pool["workers"].as_array().unwrap();
+        workers.len() == 2 && workers.iter().all(|worker| worker["state"] == "idle")
+    });
+}
+
 #[test]
 fn without_work_nothing_is_woken() {
     let flags = ["--processes=2", "--callback-hosts=hooks.example.com"];
@@ -43,7 +51,7 @@ fn without_work_nothing_is_woken() {
     let server =
         Server::launch(TempDir::new().unwrap(), &flags, &secret).unwrap_or_else(|no| panic!("{no:#?}"));
     server.map("count", &json!([1000, 1000, 1000, 1000])).succeeds();
-    assert_eq!(server.pool()["workers"].as_array().unwrap().len(), 2, "there are warm workers");
+    wait_for_warm(&server);
     let sum = wake_ups_of(&server);
     assert!(sum <= MOST_WAKE_UPS, "{sum} wake-ups in {WINDOW:?}");
 }
@@ -53,6 +61,7 @@ fn those_who_follow_wake_an_idle_server_only_for_a_sign_of_life() {
     let server = Server::start();
     let open = server.submit(&json!({"function": "count", "inputs": [1000, 1000], "open": true}));
     open.wait_for_done(2);
+    wait_for_warm(&server);
     let mut streams: Vec<Events> = ["/v1/events".to_owned(), format!("{}/events", open.path())]
         .iter()
         .flat_map(|path| (0..3).map(|_| server.client().events(path, None)))

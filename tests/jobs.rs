@@ -38,7 +38,7 @@ fn the_list_is_filtered_by_state_function_and_label() {
     let running = server.submit(&json!({"function": "sleep", "inputs": [60], "labels": {"team": "x"}}));
     done.wait();
     failed.wait();
-    running.wait_for_running(1);
+    running.wait_for("its start", |status| status["state"] == "running");
     let listed = |query: &str| ids(&server.get(&format!("/v1/jobs?{query}")).expect(200).json());
     assert_eq!(listed("state=succeeded"), [done.id.as_str()]);
     assert_eq!(listed("state=failed"), [failed.id.as_str()]);
@@ -318,8 +318,10 @@ fn a_full_queue_answers_429_and_takes_more_when_there_is_room() {
 #[test]
 fn jobs_are_forgotten_when_they_have_been_kept_long_enough() {
     let server = Server::with(&["--processes=1", "--retention=1s"]);
-    let job = server.map("echo", &json!([1]));
-    job.succeeds();
+    // Its end is waited for with the submit, as a later look might find it forgotten.
+    let headers = [("Content-Type", common::client::JSON), ("Prefer", "wait=30")];
+    let body = r#"{"function": "echo", "inputs": [1]}"#;
+    let job = Job::of(&server, &server.client().call("POST", "/v1/jobs", &headers, body).expect(200));
     let running = server.map("sleep", &json!([60]));
     common::eventually("the job to be forgotten", || {
         common::check(server.get(&job.path()).status, |status| *status == 404)

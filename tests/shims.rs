@@ -179,8 +179,11 @@ fn a_python_initializer_that_raises_is_a_failed_start() {
     let server =
         python(1, "@gristmill.initializer\ndef warm():\n    raise OSError('no model here')\n", "return x");
     let job = server.map("f", &json!([1]));
-    server.wait_for_log("OSError: no model here");
-    assert_eq!(job.status()["progress"]["done"], 0);
+    let status = job.wait_for("why nothing starts", |status| {
+        let message = status["start_failure"]["message"].as_str();
+        message.is_some_and(|message| message.contains("OSError: no model here"))
+    });
+    assert_eq!(status["progress"]["done"], 0);
     job.cancel();
 }
 

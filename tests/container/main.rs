@@ -247,6 +247,7 @@ fn the_largest_worker_is_ended_before_the_container_is_full() {
     let held: f64 = message.split("held ").nth(1).unwrap().split(" MiB").next().unwrap().parse().unwrap();
     assert!((64.0..200.0).contains(&held), "{message}");
     fixture.write("memory.current", &mib(100));
+    server.wait_for_log("its largest worker is ended");
     let warned: Vec<String> =
         server.log().into_iter().filter(|line| line.contains("its largest worker is ended")).collect();
     assert!(warned[0].contains(&format!("{held:.1} MiB")), "the first was the largest: {warned:#?}");

@@ -79,6 +79,7 @@ fn all_is_done_with_the_keyboard_alone() {
     browser.tab_to("Submit a job");
     browser.key(ENTER);
     browser.shows("#submit-title", "Submit a job");
+    browser.holds("the functions", "return document.querySelector('#s-function option') !== null");
     browser.tab_to("Function");
     browser.types("sleep");
     browser.tab_to("Name");

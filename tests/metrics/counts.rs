@@ -9,11 +9,11 @@ use crate::scrape::Scrape;
 
 /// Waits until a page is as wanted.
 #[track_caller]
-fn wait_for(server: &Server, what: &str, right: impl Fn(&Scrape) -> bool) -> Scrape {
+pub(crate) fn wait_for(server: &Server, what: &str, right: impl Fn(&Scrape) -> bool) -> Scrape {
     eventually(what, || check(Scrape::of(server), &right))
 }
 
-fn tasks(scrape: &Scrape, function: &str, verdict: &str) -> f64 {
+pub(crate) fn tasks(scrape: &Scrape, function: &str, verdict: &str) -> f64 {
     scrape.find("gristmill_tasks_total", &[("function", function), ("verdict", verdict)]).unwrap_or(0.0)
 }
 

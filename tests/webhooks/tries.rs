@@ -148,6 +148,7 @@ fn a_host_that_is_no_longer_allowed_is_told_nothing_more() {
     wait_for_tries(&job, 1);
     allow("hooks.example.com");
     signal(server.pid(), Signal::HUP);
+    server.wait_for_log("are read again");
     let error = wait_for_tries(&job, 2)["last_error"].as_str().unwrap().to_owned();
     assert!(error.ends_with("is not among what the operator allows: https://hooks.example.com"), "{error}");
     assert_eq!(receiver.got().len(), 1);
