@@ -134,14 +134,17 @@ impl FailingDisk {
             common::skip("strace is not installed");
             return None;
         };
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        if line.contains("attached") {
-            return Some(Self(child));
+        stderr.read_line(&mut line).unwrap();
+        if !line.contains("attached") {
+            // That takes a right that no package gives.
+            eprintln!("skipped: {line}");
+            return None;
         }
-        // That takes a right that no package gives.
-        eprintln!("skipped: {line}");
-        None
+        // What it tells must go somewhere, or it ends or waits.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Some(Self(child))
     }
 }
 

@@ -11,10 +11,11 @@ fn a_message_without_an_end_is_cut_off() {
     fails("endless_line", &bad(), 1, "output_too_large", "a line is longer than 67108864 bytes");
 }
 
-/// What a task printed on this stream that is kept, and how many bytes there were in all.
+/// What was printed on this stream that is kept, and how many bytes there were in all. Only the bad task prints, but a
+/// flood on stderr may have begun before the answers of those in front of it are read.
 fn printed(entries: &[Value], stream: &str) -> (String, u64) {
-    let its = |entry: &&Value| entry["stream"] == stream && entry["index"] == BAD;
-    let entries: Vec<&Value> = entries.iter().filter(its).collect();
+    let entries: Vec<&Value> = entries.iter().filter(|entry| entry["stream"] == stream).collect();
+    assert_eq!(entries.last().unwrap()["index"], BAD);
     let texts = entries.iter().map(|entry| entry["text"].as_str().unwrap().to_owned() + "\n");
     let text: String = texts.collect();
     let dropped: u64 = entries.iter().filter_map(|entry| entry["dropped_bytes"].as_u64()).sum();
