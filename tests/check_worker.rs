@@ -184,7 +184,7 @@ fn programs_behind_the_adapter_are_checked_too() {
 
 #[test]
 fn a_program_that_is_no_worker_in_its_mode_is_found() {
-    let silent = findings(&["--mode=lines", "--timeout=2s", "--", "sed", "-n", "/x/p"]);
+    let silent = findings(&["--mode=lines", "--", "sed", "-n", "/x/p"]);
     assert_found(&silent, "order", "fails", "gave no line");
     let refusing = findings(&["--mode=exec", "--", "false"]);
     assert_found(&refusing, "order", "fails", "every input failed");

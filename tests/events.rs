@@ -80,7 +80,7 @@ fn a_job_is_followed_to_its_end_through_the_death_of_a_worker() {
 #[test]
 fn a_reader_goes_on_behind_a_crash_of_the_server() {
     let server = Server::start();
-    let job = server.map("sleep", &json!(vec![0.3; 8]));
+    let job = server.map("sleep", &json!(vec![0.3; 20]));
     let (mut events, mut all) = (follow(&server, &job, None), follow_all(&server, None));
     let before = events.until("two tasks done", |event| event.name == "job" && done(event) >= 2);
     let place = until_job(&mut all, &job.id, |job| job["progress"]["done"].as_u64() >= Some(2)).id;

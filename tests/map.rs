@@ -126,7 +126,7 @@ fn many_come_back_in_the_order_asked_for() {
     let ended = client.end();
     assert!(ended.rest.iter().map(|line| line.parse::<u64>().unwrap()).eq(0..100_000));
     let mut client = Client::curl(&server, "sleep?order=completion");
-    client.send("1\n0\n");
+    client.send("2\n0\n");
     let ended = client.end();
     let results: Vec<Value> = ended.rest.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(indices(&results), [1, 0]);
@@ -211,7 +211,7 @@ fn after_kill_9_the_job_ends_with_what_was_taken() {
 fn the_command_reads_on_when_the_server_is_back() {
     let server = server_at_a_port();
     let mut client = Client::gristmill(&server, &["sleep"]);
-    client.send("0\n1.0\n0.0\n0.00\n");
+    client.send("0\n3.0\n0.0\n0.00\n");
     drop(client.stdin.take());
     assert_eq!(client.receive(), "0");
     server.kill9();
@@ -219,7 +219,7 @@ fn the_command_reads_on_when_the_server_is_back() {
     let ended = client.end();
     assert_eq!(
         (ended.rest, ended.code),
-        (vec!["1.0".into(), "0.0".into(), "0.00".into()], Some(0)),
+        (vec!["3.0".into(), "0.0".into(), "0.00".into()], Some(0)),
         "{}",
         ended.stderr
     );
@@ -259,14 +259,15 @@ fn a_map_whose_job_is_cancelled_ends_though_more_could_come() {
 fn results_that_were_freed_before_they_were_read_are_no_end() {
     let server = Server::start();
     let mut client = Client::curl(&server, "sleep?fields=output");
-    client.send("1\n0\n0\n0\n");
+    client.send("3600\n0\n0\n0\n");
     drop(client.stdin.take());
     let job = newest_job_of(&server, 4);
     job.wait_for_done(3);
     let freed = server.client().call("DELETE", &format!("{}/results?through=3", job.path()), &[], "");
     assert_eq!(freed.expect(200).json()["freed_through"], 3);
+    job.cancel();
     let ended = client.end();
-    assert_eq!((ended.rest[0].as_str(), ended.rest.len(), ended.code), ("1", 2, Some(18)));
+    assert_eq!((ended.rest[0].as_str(), ended.rest.len(), ended.code), ("null", 2, Some(18)));
     assert!(ended.rest[1].contains("urn:gristmill:problem:results-freed"), "{}", ended.rest[1]);
 }
 
@@ -322,8 +323,9 @@ fn a_command_whose_output_is_not_read_cancels_its_job() {
     let Client { mut process, stdin, lines } = client;
     drop(lines);
     let mut stdin = stdin.unwrap();
-    // The first of these has its reader note that nobody wants it, the second finds the pipe closed.
-    stdin.write_all(b"0\n0.5\n3600\n").unwrap();
+    // The first of these has its reader note that nobody wants it, the next finds the pipe closed; some may be written
+    // together.
+    stdin.write_all(b"0\n0.5\n1\n1.5\n3600\n").unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(141));
     assert_eq!(newest_job(&server).wait()["state"], "cancelled");
 }

@@ -155,7 +155,7 @@ fn a_trace_that_the_caller_does_not_record_is_not_told_and_a_job_without_a_calle
 #[test]
 fn a_job_that_outlives_the_server_is_told_once_in_the_same_trace() {
     let (server, collector) = told(&[Some(OK)]);
-    let job = server.submit(&json!({"function": "sleep", "inputs": [0, 2], "chunk_size": 1}));
+    let job = server.submit(&json!({"function": "sleep", "inputs": [0, 5], "chunk_size": 1}));
     eventually("the first chunk", || check(spans(&collector), |spans| spans.len() == 1));
     server.kill9();
     server.restart();

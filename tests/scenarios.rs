@@ -218,7 +218,7 @@ fn the_pool_is_resized_while_it_works() {
 fn a_worker_is_ended_by_name_or_process_id_and_replaced() {
     let server = Server::start();
     for key in ["worker", "pid"] {
-        let job = server.map("sleep", &json!([1.0]));
+        let job = server.map("sleep", &json!([3]));
         let victim = job.wait_for_running(1).remove(0);
         let who = victim[key].to_string().replace('"', "");
         server.delete(&format!("/v1/workers/{who}")).expect(202);

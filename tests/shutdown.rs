@@ -20,14 +20,14 @@ fn sorted_pids(tasks: &[Value]) -> Vec<u64> {
 #[test]
 fn a_drain_lets_running_tasks_end_and_keeps_them() {
     let server = Server::start();
-    let job = server.map("sleep", &json!(vec![0.5; 6]));
+    let job = server.map("sleep", &json!(vec![2; 4]));
     let running = job.wait_for_running(2);
     server.terminate();
     assert_eq!(server.ended().code(), Some(0), "{:#?}", server.log());
     server.leaves_nothing_running();
     server.restart();
     job.succeeds();
-    job.has_each_result_once(6);
+    job.has_each_result_once(4);
     let results = job.results();
     assert_eq!(sorted_pids(&results[..2]), sorted_pids(&running), "what ran was kept");
     assert!(sorted_pids(&results[2..]).iter().all(|pid| !sorted_pids(&running).contains(pid)), "no new work");
@@ -37,7 +37,7 @@ fn a_drain_lets_running_tasks_end_and_keeps_them() {
 #[test]
 fn a_draining_server_says_so() {
     let server = Server::start();
-    let job = server.map("sleep", &json!([2]));
+    let job = server.map("sleep", &json!([6]));
     job.wait_for_running(1);
     server.terminate();
     let submit = || server.post_json("/v1/jobs", r#"{"function": "echo", "inputs": [1]}"#);
@@ -54,7 +54,7 @@ fn a_draining_server_says_so() {
 #[test]
 fn a_task_longer_than_the_grace_goes_back_and_is_not_charged() {
     let server = Server::with(&["--processes=2", "--grace=300ms"]);
-    let job = server.map("sleep", &json!([2]));
+    let job = server.map("sleep", &json!([6]));
     job.wait_for_running(1);
     server.terminate();
     assert_eq!(server.ended().code(), Some(0), "{:#?}", server.log());
@@ -106,7 +106,8 @@ fn a_reader_that_follows_is_let_go_at_a_shutdown() {
 
 #[test]
 fn requests_that_wait_are_answered_at_a_shutdown() {
-    let server = Server::with(&["--processes=2", "--grace=300ms"]);
+    // Long enough that both requests come in before the server listens no more.
+    let server = Server::with(&["--processes=2", "--grace=3s"]);
     let job = server.map("sleep", &json!([60]));
     job.wait_for_running(1);
     let (client, path) = (server.client(), format!("{}?wait=60s", job.path()));

@@ -138,7 +138,7 @@ fn the_exit_code_is_the_outcome_where_the_end_is_waited_for() {
 #[test]
 fn results_and_outputs_of_a_submit_are_streamed() {
     let server = Server::start();
-    let results = run(&server, &["submit", "sleep", "0.3", "0", "--results"]).ends(0, "job ");
+    let results = run(&server, &["submit", "sleep", "2", "0", "--results"]).ends(0, "job ");
     let results: Vec<Value> =
         results.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((seqs(&results), indices(&results)), (vec![1, 2], vec![1, 0]));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::client::{Answer, JSON};
-use super::{Server, check, eventually};
+use super::{DEADLINE, Server, check, eventually, within};
 
 /// A job that was accepted.
 #[derive(Clone)]
@@ -51,11 +51,11 @@ impl<'s> Job<'s> {
     }
 
     /// Waits for its end; gives the status.
-    #[track_caller]
     pub(crate) fn wait(&self) -> Value {
-        let status = self.server.get(&format!("{}?wait=30s", self.path())).expect(200).json();
-        assert!(status["timings"]["finished_at"].is_string(), "{status:#}");
-        status
+        let look = || self.server.get(&format!("{}?wait=30s", self.path())).expect(200).json();
+        within(2 * DEADLINE, "the end of the job", || {
+            check(look(), |status| status["timings"]["finished_at"].is_string())
+        })
     }
 
     /// Waits for its end, which must be a success.

@@ -287,11 +287,11 @@ fn memory_thread(pid: u32) -> Option<u32> {
 #[test]
 fn a_greedy_worker_ends_before_the_kernel_has_to_choose() {
     let Some(cgroup) = Cgroup::limiting("memory") else { return };
-    cgroup.write("memory.max", "memory.limit_in_bytes", &mib(300));
+    cgroup.write("memory.max", "memory.limit_in_bytes", &mib(1024));
     let server = cgroup.server(&["--processes=2"]);
     let neighbour = server.map("sleep", &json!(vec![0.02; 100]));
     let job = server.map("fail", &json!([{"mode": "leak"}]));
-    no_room(&job, 0, "300.0 MiB");
+    no_room(&job, 0, "1.0 GiB");
     assert_eq!(job.by_input()[0]["attempt"], 3);
     neighbour.succeeds();
     let charged = neighbour.results().iter().filter(|result| result["attempt"] != 1).count();

@@ -8,23 +8,23 @@ use super::{Mill, bad, fails};
 
 #[test]
 fn a_task_that_ignores_sigterm_is_killed_after_timeout_and_grace() {
-    let result = fails("stubborn", &bad(), 1, "timeout", "timeout after 1 s");
-    assert!(result["duration_ms"].as_f64().unwrap() >= 1500.0, "{result:#}");
+    let result = fails("stubborn", &bad(), 1, "timeout", "timeout after 3 s");
+    assert!(result["duration_ms"].as_f64().unwrap() >= 3500.0, "{result:#}");
 }
 
 #[test]
 fn an_answer_after_the_timeout_is_too_late() {
-    fails("late", &bad(), 1, "timeout", "timeout after 1 s");
+    fails("late", &bad(), 1, "timeout", "timeout after 3 s");
 }
 
 #[test]
 fn a_worker_that_stops_itself_is_killed() {
-    fails("stopped", &bad(), 1, "timeout", "timeout after 1 s");
+    fails("stopped", &bad(), 1, "timeout", "timeout after 3 s");
 }
 
 #[test]
 fn a_task_without_cpu_time_hangs() {
-    fails("idle", &bad(), 1, "hang", "hang: no CPU time for 1 s");
+    fails("idle", &bad(), 1, "hang", "hang: no CPU time for 3 s");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn the_memory_of_a_workers_child_counts() {
     let figures = error["message"].as_str().and_then(|message| message.strip_prefix("oom: "));
     let (held, limit) = figures.and_then(|figures| figures.split_once(" MiB of ")).unwrap();
     assert_eq!(limit, "100.0 MiB");
-    // At 1 GB a second and a look every 25 ms.
+    // At 200 MB a second and a look every 25 ms.
     assert!((100.0..400.0).contains(&held.parse::<f64>().unwrap()), "{result:#}");
     mill.ends_clean();
 }

@@ -79,7 +79,7 @@ def late(index, **_):
 def child_memory(**_):
     import subprocess
 
-    code = "import time; held = []\nwhile True: held.append(b'x' * 4_000_000); time.sleep(0.004)"
+    code = "import time; held = []\nwhile True: held.append(b'x' * 4_000_000); time.sleep(0.02)"
     subprocess.run([sys.executable, "-c", code])
 
 
@@ -87,7 +87,7 @@ def child_memory(**_):
 def leak(index, **_):
     HELD.append(b"x" * (100 * MB))
     # Long enough that it is seen at work.
-    time.sleep(0.3)
+    time.sleep(2)
     return done(index, "leaked")
 
 

@@ -37,7 +37,7 @@ fn counts_are_what_has_happened() {
     let twice = |mode: &str| json!({"function": "fail", "inputs": [{"mode": mode}], "max_attempts": 2});
     server.submit(&twice("exception")).wait();
     server.submit(&twice("segfault")).wait();
-    let hanging = json!({"function": "fail", "inputs": [{"mode": "hang"}, {"mode": "stdout"}], "max_attempts": 1, "timeout": "200ms"});
+    let hanging = json!({"function": "fail", "inputs": [{"mode": "hang"}, {"mode": "stdout"}], "max_attempts": 1, "timeout": "2s"});
     server.submit(&hanging).wait();
     let cancelled = server.submit(&json!({"function": "sleep", "inputs": [60, 60, 60, 60]}));
     cancelled.wait_for_running(2);
