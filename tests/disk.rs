@@ -126,7 +126,7 @@ fn payload_files_that_find_no_room_leave_nothing_behind() {
 fn results_that_come_in_while_the_disk_is_full_are_kept() {
     let Some(disk) = SmallDisk::new(24) else { return };
     let server = disk.server();
-    let job = server.map("sleep", &json!(vec![0.05; 100]));
+    let job = server.map("sleep", &json!(vec![0.05; 400]));
     job.wait_for_done(10);
     disk.fill("ballast");
     // More than the reserve holds.
@@ -136,9 +136,10 @@ fn results_that_come_in_while_the_disk_is_full_are_kept() {
     disk.free("ballast");
     disk.free("more");
     let status = job.succeeds();
-    assert_eq!(status["progress"]["succeeded"], 100);
-    job.has_each_result_once(100);
-    assert!(before <= 100 && job.results().iter().all(|result| result["attempt"] == 1));
+    assert_eq!(status["progress"]["succeeded"], 400);
+    job.has_each_result_once(400);
+    assert!(before < 400, "it was at work while the disk was full");
+    assert!(job.results().iter().all(|result| result["attempt"] == 1));
 }
 
 #[test]

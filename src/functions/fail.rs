@@ -179,6 +179,7 @@ fn orphan() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::env;
+    use std::io::{BufRead as _, BufReader};
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, ExitStatus};
 
@@ -188,11 +189,13 @@ mod tests {
     use super::*;
 
     const INPUT: &str = "GRISTMILL_TEST_FAIL";
+    const BEGUN: &str = "it has begun";
 
     /// What the process does that `start` starts; in a plain run of the tests, nothing.
     #[test]
     fn in_a_process_of_its_own() {
         if let Ok(input) = env::var(INPUT) {
+            println!("{BEGUN}");
             let _ = call("fail", &input);
         }
     }
@@ -233,6 +236,8 @@ mod tests {
     fn processes_stay_as_asked() {
         for input in [r#"{"mode":"hang"}"#, r#"{"mode":"spin"}"#] {
             let mut child = start(input);
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap().ends_with(BEGUN)));
             thread::sleep(Duration::from_millis(300));
             assert!(child.try_wait().unwrap().is_none());
             child.kill().unwrap();

@@ -87,7 +87,8 @@ fn failures_stand_by_verdict_with_their_messages() {
     browser.press("Retry failed");
     browser.shows("#said", "run again");
     eventually("the second failures", || check(job.results().len(), |count| *count == 9));
-    browser.shows("#j-failures-note", "4");
+    browser.shows("#j-timeline-note", "9 runs");
+    browser.shows("#j-failures", "3 tasks");
     browser.close_clean(&[]);
 }
 

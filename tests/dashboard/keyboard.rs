@@ -103,7 +103,9 @@ fn all_is_done_with_the_keyboard_alone() {
     browser.tab_to("End it");
     browser.key(ENTER);
     browser.shows("#said", "worker-1 is being ended");
-    eventually("another worker", || check(server.pool()["workers"][0]["pid"].clone(), |now| *now != pid));
+    eventually("another worker", || {
+        check(server.pool()["workers"][0]["pid"].clone(), |now| now.is_u64() && *now != pid)
+    });
     browser.tab_to("Slots");
     browser.run("document.activeElement.select()");
     browser.types("3");
