@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::access::Tokens;
 use crate::config::Config;
 use crate::http::{self, Edge, FunctionView};
-use crate::model::Timestamp;
+use crate::model::{Job, Timestamp};
 #[cfg(feature = "otel")]
 use crate::otel;
 use crate::store::sqlite::SqliteStore;
@@ -117,7 +116,7 @@ struct Reloaded {
 fn tell_ends(edge: &Edge) {
     let (store, callbacks, metrics) = (edge.store.clone(), edge.callbacks.clone(), edge.metrics.clone());
     let edge = edge.clone();
-    let message = move |job| http::ended_message(edge.clone(), job).boxed();
+    let message = move |job: &Job| http::ended_message(&edge, job);
     webhooks::start(store, callbacks, Arc::new(message), metrics, now);
 }
 

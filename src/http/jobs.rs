@@ -31,10 +31,11 @@ async fn find(edge: &Edge, id: JobId) -> Result<Job, Problem> {
 }
 
 async fn view(edge: &Edge, job: &Job) -> Result<JobBody, Problem> {
+    if job.state.is_final() {
+        return Ok(view_in(edge, job, &edge.supervisor.roster()).await?);
+    }
     // A supervisor that has ended has neither slots nor workers.
-    let pool =
-        if job.state.is_final() { edge.supervisor.glance().await } else { edge.supervisor.view().await };
-    let pool = pool.unwrap_or_default();
+    let pool = edge.supervisor.view().await.unwrap_or_default();
     Ok(view_in(edge, job, &pool).await?)
 }
 
@@ -48,9 +49,8 @@ pub(super) async fn view_in(edge: &Edge, job: &Job, pool: &PoolView) -> StoreRes
 }
 
 /// What is told of a job that has ended: a JSON object.
-pub async fn ended_message(edge: Edge, job: Job) -> String {
-    let slots = edge.supervisor.glance().await.unwrap_or_default().slots;
-    let message = ended_view(&job, slots, (edge.now)());
+pub fn ended_message(edge: &Edge, job: &Job) -> String {
+    let message = ended_view(job, edge.supervisor.roster().slots, (edge.now)());
     serde_json::to_string(&message).expect("a job's view always serialises")
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn list(
     });
     let filter = JobFilter { state: params.state, function: params.function, label: label.transpose()? };
     let jobs = edge.store.jobs(filter, params.after, limit).await?;
-    let (slots, now) = (edge.supervisor.glance().await.unwrap_or_default().slots, (edge.now)());
+    let (slots, now) = (edge.supervisor.roster().slots, (edge.now)());
     let next = if jobs.len() == limit as usize { jobs.last().map(|job| job.id) } else { None };
     let items = jobs.iter().map(|job| brief_view(job, slots, now)).collect();
     Ok(Json(JobPage { items, next }))

@@ -35,9 +35,14 @@ impl Supervisor {
                 self.write(Write::Release(release, None));
             }
             Command::Fail { job } => self.fail(job),
-            Command::Finish(worker) => self.order(worker, Order::Finish),
-            Command::Stop(worker) => self.order(worker, Order::Stop),
+            Command::Finish(worker) => self.end(worker, Order::Finish),
+            Command::Stop(worker) => self.end(worker, Order::Stop),
         }
+    }
+
+    fn end(&mut self, worker: WorkerId, how: Order) {
+        self.roster_is_old = true;
+        self.order(worker, how);
     }
 
     fn order(&self, worker: WorkerId, order: Order) {

@@ -45,11 +45,17 @@ pub struct Handle {
     asks: mpsc::Sender<Ask>,
     news: News,
     room: Arc<AtomicBool>,
+    roster: watch::Receiver<Arc<PoolView>>,
 }
 
 impl Handle {
-    pub(super) fn new(asks: mpsc::Sender<Ask>, news: News, room: Arc<AtomicBool>) -> Self {
-        Self { asks, news, room }
+    pub(super) fn new(
+        asks: mpsc::Sender<Ask>,
+        news: News,
+        room: Arc<AtomicBool>,
+        roster: watch::Receiver<Arc<PoolView>>,
+    ) -> Self {
+        Self { asks, news, room, roster }
     }
 
     /// Whether a further job would begin at once or soon, as of now: its first task is then to be leased with it.
@@ -88,6 +94,12 @@ impl Handle {
     /// As [`Self::view`], but what each worker uses is not measured for it, and given as 0.
     pub async fn glance(&self) -> Result<PoolView, Ended> {
         self.ask(Ask::View).await
+    }
+
+    /// As [`Self::glance`], but without asking: the slots and the workers as they are, what these did when last one of
+    /// them came, went or was told to. Enough for jobs that have ended.
+    pub fn roster(&self) -> Arc<PoolView> {
+        self.roster.borrow().clone()
     }
 
     /// Wakes when what [`Self::view`] gives may have changed, but for times and what workers use.

@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::frames::Progress as TaskProgress;
 use chunks::Chunks;
@@ -98,7 +98,9 @@ pub struct Settings {
 pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
     let (asks, incoming) = mpsc::channel(QUEUE);
     let supervisor = Supervisor::new(settings, store, now);
-    let handle = Handle::new(asks, supervisor.news.clone(), supervisor.room.clone());
+    let (news, room, roster) =
+        (supervisor.news.clone(), supervisor.room.clone(), supervisor.roster.subscribe());
+    let handle = Handle::new(asks, news, room, roster);
     let (runs, running) = oneshot::channel();
     let run = move || {
         let runtime = Builder::new_current_thread().enable_time().build();
@@ -157,6 +159,10 @@ struct Supervisor {
     news: news::News,
     /// Whether the first task of a further job is to be leased with it, for those who submit one.
     room: Arc<AtomicBool>,
+    /// Who is there, for those who need not know what they do …
+    roster: watch::Sender<Arc<PoolView>>,
+    /// … and whether that has changed.
+    roster_is_old: bool,
     memory: memory::Memory,
     /// For the threads of workers to tell …
     tell: mpsc::Sender<(WorkerId, child::Event)>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::child::{self, Departure, Settlement};
 use super::chunks::Chunks;
@@ -61,6 +61,8 @@ impl Supervisor {
             writes: Writes::default(),
             news: News::new(),
             room: Arc::default(),
+            roster: watch::Sender::default(),
+            roster_is_old: true,
             memory: Memory::start(),
             pending: Pending::new(),
             tell,
@@ -112,6 +114,9 @@ impl Supervisor {
             }
             next = self.not_started.pop_front();
         }
+        if std::mem::take(&mut self.roster_is_old) {
+            self.roster.send_replace(Arc::new(self.view()));
+        }
         self.news.changed();
         self.room.store(self.pool.has_room() && !self.chunks.are_large(), Ordering::Relaxed);
         let pool = &self.pool;
@@ -130,6 +135,7 @@ impl Supervisor {
             Ask::View(answer) => drop(answer.send(self.view())),
             Ask::Resize(slots, answer) => {
                 self.settings.slots_reason = "set while running".into();
+                self.roster_is_old = true;
                 self.decide(Event::Resize(slots));
                 drop(answer.send(self.view()));
             }
@@ -184,6 +190,7 @@ impl Supervisor {
                 if let Some(member) = self.members.get_mut(&worker) {
                     member.pid = Some(pid);
                     self.memory.started(worker, guard, member.child.clone());
+                    self.roster_is_old = true;
                 }
                 self.news.changed();
             }
@@ -251,6 +258,7 @@ impl Supervisor {
         departure: Departure,
     ) {
         self.memory.gone(worker);
+        self.roster_is_old = true;
         let failed = failed_start.is_some();
         let settled = settlements.iter().map(Settlement::lease).collect();
         // A worker that has told of its end is told of no more.

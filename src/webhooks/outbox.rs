@@ -7,7 +7,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -28,7 +27,7 @@ const MOST_PER_RECEIVER: u32 = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is said of a job that has ended.
-pub type Message = Arc<dyn Fn(Job) -> BoxFuture<'static, String> + Send + Sync>;
+pub type Message = Arc<dyn Fn(&Job) -> String + Send + Sync>;
 
 /// Tells the ends of jobs from now on, as far as the settings allow it; they may change.
 pub fn start(
@@ -156,7 +155,7 @@ impl Teller {
         };
         let id = format!("{}-{end}", job.id);
         let timestamp_s = (self.now)().0.div_euclid(1_000_000);
-        let body = (self.message)(job).await;
+        let body = (self.message)(&job);
         let signature = settings.rules.secrets.sign(&id, timestamp_s, body.as_bytes());
         post(settings, &url, Signed { id, timestamp_s, signature, body: body.into() }).await
     }

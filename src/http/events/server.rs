@@ -221,7 +221,7 @@ impl Follower {
     async fn tell_jobs(&mut self) -> StoreResult<()> {
         self.jobs_pace.told(JOBS_EVERY);
         let before = self.id();
-        let (slots, now) = (self.edge.supervisor.glance().await.unwrap_or_default().slots, (self.edge.now)());
+        let (slots, now) = (self.edge.supervisor.roster().slots, (self.edge.now)());
         // One that changes meanwhile is there once, as it was last.
         let (mut items, mut bytes, mut gone) = (BTreeMap::new(), 0, Vec::new());
         while items.len() + gone.len() < MOST_JOBS && bytes < MOST_JOBS_BYTES {

@@ -88,7 +88,9 @@ pub(super) fn worker_shares(job: &Job, pool: &PoolView) -> Vec<WorkerShareBody> 
     let is_it = |share: &WorkerShare, worker: &WorkerView| {
         share.node == pool.node && Some(share.pid) == worker.pid && share.worker == worker.name.to_string()
     };
-    let serves = |worker: &WorkerView| pool.running(job.id).any(|(busy, _)| busy.name == worker.name);
+    let is_final = job.state.is_final();
+    let serves =
+        |worker: &WorkerView| !is_final && pool.running(job.id).any(|(busy, _)| busy.name == worker.name);
     let state = |share: &WorkerShare| match pool.workers.iter().find(|worker| is_it(share, worker)) {
         None => ShareState::Ended,
         Some(worker) if serves(worker) => ShareState::Busy,
@@ -109,7 +111,7 @@ pub(super) fn worker_shares(job: &Job, pool: &PoolView) -> Vec<WorkerShareBody> 
             max_rss_bytes: share.max_rss_bytes,
         })
         .collect();
-    for (worker, _) in pool.running(job.id).filter(|_| !job.state.is_final()) {
+    for (worker, _) in pool.running(job.id).filter(|_| !is_final) {
         let known = job.workers.iter().any(|share| is_it(share, worker));
         if let Some(pid) = worker.pid.filter(|_| !known) {
             shares.push(WorkerShareBody {
