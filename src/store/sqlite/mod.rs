@@ -59,7 +59,8 @@ pub const FILE_NAME: &str = "gristmill.sqlite";
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Lines of a segment of at least so many bytes go to a file ([0005](../../../docs/decisions/0005-large-segments-go-to-files.md)).
 const LARGE_BYTES: usize = 64 << 10;
-const PAGE_BYTES: u64 = 4096;
+/// The pages of a new database. A small job changes a row in each of a dozen places, and each place is a page of the log.
+const PAGE_BYTES: u64 = 2048;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -179,15 +180,17 @@ fn read_failed(error: rusqlite::Error) -> StoreError {
 
 /// Sets a connection up; the log may have so many bytes before it is moved into the database.
 fn prepare(conn: &Connection, log_bytes: u64) -> rusqlite::Result<()> {
+    // One that is there already keeps the pages that it has.
+    conn.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     conn.execute_batch(
-        "PRAGMA page_size = 4096;
-         PRAGMA auto_vacuum = INCREMENTAL;
+        "PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA cache_size = -16384;
          PRAGMA temp_store = MEMORY;",
     )?;
-    conn.pragma_update(None, "wal_autocheckpoint", (log_bytes / PAGE_BYTES) as i64)?;
+    let page_bytes: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    conn.pragma_update(None, "wal_autocheckpoint", log_bytes as i64 / page_bytes)?;
     conn.pragma_update(None, "journal_size_limit", log_bytes as i64)?;
     conn.set_prepared_statement_cache_capacity(64);
     keep_plans(conn)?;
