@@ -50,6 +50,7 @@ pub async fn serve(
     fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
     sys::orphans::adopt()?;
     let locks = lock_data_dir(&config.data_dir)?;
+    sys::gather_log_writes();
     let store = SqliteStore::open(&config.data_dir, &config.node, now()).context("opening the store")?;
     let stopped = store.stopped();
     let store: Arc<dyn Store> = Arc::new(store);

@@ -12,10 +12,13 @@ pub mod memory;
 pub mod orphans;
 pub mod proc;
 
+#[expect(unsafe_code, reason = "SQLite calls this by C's conventions")]
+mod log_file;
 #[expect(unsafe_code, reason = "the one place for system calls that no safe crate wraps")]
 mod raw;
 
 pub use family::Family;
+pub use log_file::gather_log_writes;
 pub use raw::{
     ExitReport, before_worker_exec, ignore_termination, inherited_fd, pass_fds, process_cpu_ns, reap,
     unblock_signals,
