@@ -1,4 +1,4 @@
-//! The system calls that need `unsafe`, each behind a safe function, and the guard process built on them.
+//! The system calls that need `unsafe`, each behind a safe function, the file that is SQLite's log, and the guard process.
 //!
 //! Imports nothing of the crate. Deliberately absent: `unsafe` anywhere else. Linux only: death signals,
 //! subreapers, signal descriptors and process CPU clocks have no portable form.
