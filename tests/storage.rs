@@ -121,14 +121,14 @@ fn inputs_that_were_there_already_leave_nothing_behind() {
     assert_eq!(count("SELECT sum(count) FROM inputs"), 8_000);
 }
 
-/// A tracer of the server that makes its writes to disk fail.
+/// A tracer of the server that makes some of its system calls fail.
 struct FailingDisk(Child);
 
 impl FailingDisk {
     /// `None` where this user may not trace.
-    fn of(server: &Server) -> Option<Self> {
+    fn of(server: &Server, calls: &str, error: &str) -> Option<Self> {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO"]);
+        strace.args(["-f", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
         strace.args(["-p", &server.pid().to_string()]).stderr(Stdio::piped()).stdout(Stdio::null());
         let Ok(mut child) = strace.spawn() else {
             common::skip("strace is not installed");
@@ -161,7 +161,7 @@ fn a_commit_that_fails_is_never_acknowledged_and_ends_the_server() {
     let server = server_on(dir.path()).unwrap();
     let done = server.map("echo", &json!([1, 2, 3]));
     done.succeeds();
-    let Some(failing) = FailingDisk::of(&server) else { return };
+    let Some(failing) = FailingDisk::of(&server, "fsync,fdatasync", "EIO") else { return };
     let body = json!({"function": "echo", "inputs": [1]}).to_string();
     let headers = [("Content-Type", common::client::JSON)];
     let answer = server.client().try_call("POST", "/v1/jobs", &headers, &body);
@@ -181,4 +181,23 @@ fn a_commit_that_fails_is_never_acknowledged_and_ends_the_server() {
         job.succeeds();
     }
     eventually("a submit", || check(server.post_json("/v1/jobs", &body).status, |status| *status == 202));
+}
+
+#[test]
+fn a_commit_that_finds_no_room_in_the_log_has_not_happened() {
+    let dir = TempDir::new().unwrap();
+    let server = server_on(dir.path()).unwrap();
+    let done = server.map("echo", &json!([1, 2, 3]));
+    done.succeeds();
+    let body = json!({"function": "echo", "inputs": [1]}).to_string();
+    let submit = || server.post_json("/v1/jobs", &body);
+    let Some(failing) = FailingDisk::of(&server, "pwrite64", "ENOSPC") else { return };
+    submit().problem(503, "storage-full");
+    drop(failing);
+    eventually("a submit", || check(submit().status, |status| *status == 202));
+    server.kill9();
+    server.restart();
+    let jobs = server.get("/v1/jobs").json();
+    assert_eq!(jobs["items"].as_array().unwrap().len(), 2, "{jobs:#}");
+    done.has_each_result_once(3);
 }
