@@ -96,8 +96,8 @@ impl Handle {
         self.ask(Ask::View).await
     }
 
-    /// As [`Self::glance`], but without asking: the slots and the workers as they are, what these did when last one of
-    /// them came, went or was told to. Enough for jobs that have ended.
+    /// As [`Self::glance`], but without asking: the slots and the workers as they are, and what each of these did when last
+    /// one of them came, went, or was told to go. Enough for jobs that have ended.
     pub fn roster(&self) -> Arc<PoolView> {
         self.roster.borrow().clone()
     }

@@ -97,7 +97,8 @@ pub struct Settings {
 /// Starts the supervisor, on a thread of its own, so that no connection keeps it waiting; it runs until it has drained.
 pub fn start(settings: Settings, store: Arc<dyn Store>, now: fn() -> Timestamp) -> (Handle, Running) {
     let (asks, incoming) = mpsc::channel(QUEUE);
-    let supervisor = Supervisor::new(settings, store, now);
+    let mut supervisor = Supervisor::new(settings, store, now);
+    supervisor.publish_roster();
     let (news, room, roster) =
         (supervisor.news.clone(), supervisor.room.clone(), supervisor.roster.subscribe());
     let handle = Handle::new(asks, news, room, roster);

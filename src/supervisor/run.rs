@@ -114,9 +114,7 @@ impl Supervisor {
             }
             next = self.not_started.pop_front();
         }
-        if std::mem::take(&mut self.roster_is_old) {
-            self.roster.send_replace(Arc::new(self.view()));
-        }
+        self.publish_roster();
         self.news.changed();
         self.room.store(self.pool.has_room() && !self.chunks.are_large(), Ordering::Relaxed);
         let pool = &self.pool;

@@ -1,5 +1,6 @@
 //! What the supervisor tells of its pool.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
@@ -103,6 +104,13 @@ pub struct RunningTask {
 }
 
 impl Supervisor {
+    /// Tells who is there, if that has changed.
+    pub(super) fn publish_roster(&mut self) {
+        if std::mem::take(&mut self.roster_is_old) {
+            self.roster.send_replace(Arc::new(self.view()));
+        }
+    }
+
     pub(super) fn view(&self) -> PoolView {
         let now = Instant::now();
         let mut workers: Vec<WorkerView> = self
