@@ -11,6 +11,8 @@ const [MOST_MESSAGES, MOST_NAMED] = [30, 12];
 
 let id = null;
 let total = 0;
+/** The end of the job, if it has ended. */
+let end = null;
 let read = { after: 0, tasks: 0, verdicts: new Map() };
 let problem = null;
 
@@ -22,7 +24,7 @@ export function open(job) {
 }
 
 function reset() {
-  [total, problem] = [0, null];
+  [total, end, problem] = [0, null, null];
   read = { after: 0, tasks: 0, verdicts: new Map() };
 }
 
@@ -32,9 +34,10 @@ export function close() {
 }
 
 export function changed(job) {
-  // Fewer than before: some run again.
-  if (job.progress.failed < total) reset();
-  total = job.progress.failed;
+  // Fewer than before, or another end: some run again, or have.
+  const { finished_at: now } = job.timings;
+  if (job.progress.failed < total || (end && now !== end)) reset();
+  [total, end] = [job.progress.failed, now];
   if (total > read.tasks && read.tasks < MOST_READ) load();
   else soon(show);
 }

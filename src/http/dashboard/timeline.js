@@ -4,7 +4,6 @@ import { download, get, jobPath } from "./api.js";
 import { brush, colours, onColours } from "./colours.js";
 import { byId, el, hide, keyed, paced, soon, text } from "./dom.js";
 import { count, duration, line } from "./format.js";
-import { FINAL } from "./live.js";
 import { told } from "./overview.js";
 
 const [LANE_PX, AXIS_PX, MOST_LANES] = [26, 20, 64];
@@ -13,7 +12,7 @@ const MOST_EVENTS = 5000;
 
 let id = null;
 let job = null;
-/** The state of the job when it was drawn last. */
+/** The end of the job that was drawn last: one whose failed tasks run again has another. */
 let drawn = null;
 let lanes = [];
 let span = [0, 1];
@@ -32,18 +31,18 @@ export function close() {
 /** One that has ended is drawn, and a small one while it runs. */
 export function changed(now) {
   job = now;
-  const isOver = FINAL.has(job.state);
-  if (isOver ? drawn !== job.state : job.progress.total <= MOST_EVENTS && job.progress.done > 0) draw();
+  const end = job.timings.finished_at;
+  if (end ? drawn !== end : job.progress.total <= MOST_EVENTS && job.progress.done > 0) draw();
 }
 
 const draw = paced(2000, async () => {
   const asked = id;
   if (!asked) return;
-  const state = job?.state;
+  const end = job?.timings.finished_at;
   try {
     const trace = await get(jobPath(asked, `/timeline?limit=${MOST_EVENTS}`));
     if (asked !== id) return;
-    drawn = state;
+    drawn = end;
     take(trace.traceEvents);
   } catch (error) {
     if (asked === id) text(byId("j-timeline-note"), error.message);
