@@ -6,11 +6,11 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use common::job::Job;
+use common::tracer::Tracer;
 use common::{Server, check, eventually};
 use serde_json::json;
 use tempfile::TempDir;
@@ -121,47 +121,13 @@ fn inputs_that_were_there_already_leave_nothing_behind() {
     assert_eq!(count("SELECT sum(count) FROM inputs"), 8_000);
 }
 
-/// A tracer of the server that makes some of its system calls fail.
-struct FailingDisk(Child);
-
-impl FailingDisk {
-    /// `None` where this user may not trace.
-    fn of(server: &Server, calls: &str, error: &str) -> Option<Self> {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")]);
-        strace.args(["-p", &server.pid().to_string()]).stderr(Stdio::piped()).stdout(Stdio::null());
-        let Ok(mut child) = strace.spawn() else {
-            common::skip("strace is not installed");
-            return None;
-        };
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        if !line.contains("attached") {
-            // That takes a right that no package gives.
-            eprintln!("skipped: {line}");
-            return None;
-        }
-        // What it tells must go somewhere, or it ends or waits.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Some(Self(child))
-    }
-}
-
-impl Drop for FailingDisk {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn a_commit_that_fails_is_never_acknowledged_and_ends_the_server() {
     let dir = TempDir::new().unwrap();
     let server = server_on(dir.path()).unwrap();
     let done = server.map("echo", &json!([1, 2, 3]));
     done.succeeds();
-    let Some(failing) = FailingDisk::of(&server, "fsync,fdatasync", "EIO") else { return };
+    let Some(failing) = Tracer::inject(&server, "fsync,fdatasync", "error=EIO") else { return };
     let body = json!({"function": "echo", "inputs": [1]}).to_string();
     let headers = [("Content-Type", common::client::JSON)];
     let answer = server.client().try_call("POST", "/v1/jobs", &headers, &body);
@@ -191,7 +157,7 @@ fn a_commit_that_finds_no_room_in_the_log_has_not_happened() {
     done.succeeds();
     let body = json!({"function": "echo", "inputs": [1]}).to_string();
     let submit = || server.post_json("/v1/jobs", &body);
-    let Some(failing) = FailingDisk::of(&server, "pwrite64", "ENOSPC") else { return };
+    let Some(failing) = Tracer::inject(&server, "pwrite64", "error=ENOSPC") else { return };
     submit().problem(503, "storage-full");
     drop(failing);
     eventually("a submit", || check(submit().status, |status| *status == 202));

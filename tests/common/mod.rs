@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod job;
 pub(crate) mod procs;
 pub(crate) mod server;
+pub(crate) mod tracer;
 
 use std::fmt::Debug;
 use std::io::Write as _;

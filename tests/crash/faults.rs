@@ -1,12 +1,10 @@
 //! The faults: killed, told to end, and struck at a sync of the disk.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::common::{self, Server};
+use crate::common::Server;
+use crate::common::tracer::Tracer;
 use crate::history::survives;
 
 const MOST_PAUSE: Duration = Duration::from_millis(400);
@@ -56,53 +54,6 @@ fn sigterm_at_any_moment() {
 #[ignore = "long: 100 drains"]
 fn sigterm_at_any_moment_100_times() {
     terminated(100);
-}
-
-/// A tracer of the thread that writes the store.
-pub(crate) struct Tracer(Child);
-
-impl Tracer {
-    /// Injects a fault (as `strace` spells it) from now on; `None` where this user may not trace.
-    pub(crate) fn inject(server: &Server, calls: &str, fault: &str) -> Option<Self> {
-        let mut strace = Command::new("strace");
-        strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")]);
-        strace.args(["-p", &writer_thread(server.pid())]).stderr(Stdio::piped()).stdout(Stdio::null());
-        let Ok(mut child) = strace.spawn() else {
-            common::skip("strace is not installed");
-            return None;
-        };
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        stderr.read_line(&mut line).unwrap();
-        if !line.contains("attached") {
-            // That takes a right that no package gives.
-            eprintln!("skipped: {line}");
-            return None;
-        }
-        // What it tells must go somewhere, or it waits.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        Some(Self(child))
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// The number of the thread; `strace` counts the calls of each thread by themselves.
-fn writer_thread(pid: u32) -> String {
-    let is_writer = |thread: &fs::DirEntry| {
-        fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == "store-writer")
-    };
-    // A thread that has just started has no name yet.
-    let writer = common::eventually("the writer thread", || {
-        let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap());
-        threads.find(is_writer).ok_or("no thread of that name")
-    });
-    writer.file_name().into_string().unwrap()
 }
 
 pub(crate) fn may_trace() -> bool {

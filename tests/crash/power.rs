@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::alone;
 use crate::common::Server;
 use crate::common::procs::signal;
-use crate::faults::{Tracer, may_trace};
+use crate::common::tracer::Tracer;
+use crate::faults::may_trace;
 use crate::history::survives;
 
 struct Disk {
