@@ -25,6 +25,8 @@ use crate::telemetry;
 /// A list has so many items unless asked otherwise.
 const PAGE: u32 = 100;
 const MOST_PAGE: u32 = 1000;
+/// A small job that has ended, with its results, is hardly ever larger.
+const ENDED_BYTES: usize = 2048;
 
 async fn find(edge: &Edge, id: JobId) -> Result<Job, Problem> {
     edge.store.job(id).await?.ok_or_else(|| Problem::unknown_job(&id.to_string()))
@@ -143,10 +145,13 @@ pub(super) async fn ended(
     job: Job,
     results: Option<ResultSegment>,
 ) -> Result<Response, Problem> {
-    let body = view(edge, &job).await?;
-    let page = results::first_page(edge, &job, results).await?;
-    let body = serde_json::to_string(&body).expect("a job's view always serialises");
-    let body = format!("{},\"results\":{page}}}\n", body.strip_suffix('}').unwrap_or(&body));
+    let mut body = Vec::with_capacity(ENDED_BYTES);
+    let view = view(edge, &job).await?;
+    serde_json::to_writer(&mut body, &view).expect("a job's view always serialises");
+    body.pop_if(|last| *last == b'}');
+    body.extend_from_slice(br#","results":"#);
+    results::first_page(&mut body, edge, &job, results).await?;
+    body.extend_from_slice(b"}\n");
     let head = [(header::CONTENT_TYPE, "application/json".into()), (header::LOCATION, location(&job))];
     Ok((StatusCode::OK, head, body).into_response())
 }

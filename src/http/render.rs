@@ -149,10 +149,10 @@ impl Rendering {
     fn each(&mut self, limit: u64, mut visit: impl FnMut(u64, Outcome<'_>) -> bool) -> u64 {
         let end = self.segment.count.min(self.done.saturating_add(limit));
         let (start, mut more) = (self.done, self.done < end);
-        let cancelled = TaskError::cancelled().to_line();
         let (outcomes, lines) = match &self.segment.body {
             ResultBody::Ran { outcomes, lines, .. } => (outcomes, lines),
             other @ (ResultBody::Cancelled | ResultBody::NotRun { .. }) => {
+                let cancelled = TaskError::cancelled().to_line();
                 let outcome = match other {
                     ResultBody::NotRun { error } => Outcome::NotRun(error),
                     ResultBody::Ran { .. } | ResultBody::Cancelled => Outcome::Cancelled(&cancelled),

@@ -80,27 +80,31 @@ impl Cursor {
         Ok(self.edge.store.job(self.job).await?.is_none_or(|job| job.state.is_final()))
     }
 
-    /// `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
-    pub(super) async fn page(mut self, limit: u64, job: &Job) -> Result<String, Problem> {
+    /// Appends `{"items": […], "next": …}`; `next` is null when the job has ended and all its results have been read.
+    pub(super) async fn page(mut self, page: &mut Vec<u8>, limit: u64, job: &Job) -> Result<(), Problem> {
         let ended = job.state.is_final();
         // In the order of the inputs, their number is the end; a task that was run again has another seq.
         let end = (ended && self.order == Order::Input).then_some(job.tally.done());
         self.left = end.map_or(limit, |end| limit.min(end.saturating_sub(self.after)));
-        let mut items = String::from("{\"items\":[");
-        while self.left > 0 && items.len() < MOST_PAGE_BYTES {
+        page.extend_from_slice(br#"{"items":["#);
+        let first = page.len();
+        while self.left > 0 && page.len() < MOST_PAGE_BYTES {
             let lines = self.next().await?;
             if lines.is_empty() {
                 break;
             }
-            items.push_str(&String::from_utf8_lossy(&lines).replace('\n', ","));
+            page.extend_from_slice(&lines);
         }
-        items.truncate(items.trim_end_matches(',').len());
+        // The end of each line but the last is a comma; within a line there is none.
+        page.pop_if(|last| *last == b'\n');
+        page[first..].iter_mut().filter(|byte| **byte == b'\n').for_each(|end| *end = b',');
         let at_end = match end {
             Some(end) => self.after >= end,
             None => ended && !self.has_more(true).await?,
         };
         let next = if at_end { "null".to_owned() } else { self.after.to_string() };
-        Ok(format!("{items}],\"next\":{next}}}"))
+        page.extend_from_slice(format!("],\"next\":{next}}}").as_bytes());
+        Ok(())
     }
 
     /// Results that were freed under their reader are no end.

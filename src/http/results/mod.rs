@@ -241,8 +241,10 @@ pub(super) async fn results(
                 "limit is {limit}; a JSON page can have 1 to {MOST_PAGE}"
             )));
         }
-        let page = cursor.page(limit, &job).await?;
-        return Ok(([(header::CONTENT_TYPE, "application/json")], page + "\n").into_response());
+        let mut page = Vec::new();
+        cursor.page(&mut page, limit, &job).await?;
+        page.push(b'\n');
+        return Ok(([(header::CONTENT_TYPE, "application/json")], page).into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], cursor.stream(params.follow)).into_response())
 }
@@ -289,12 +291,13 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The first results in the order of the inputs, as a page; these, if they are at hand.
+/// Appends the first results in the order of the inputs, as a page; these, if they are at hand.
 pub(super) async fn first_page(
+    page: &mut Vec<u8>,
     edge: &Edge,
     job: &Job,
     results: Option<ResultSegment>,
-) -> Result<String, Problem> {
+) -> Result<(), Problem> {
     let cursor = Cursor::new(edge.clone(), job.id, Order::Input, Fields::All, 0, PAGE);
-    cursor.with(results).page(PAGE, job).await
+    cursor.with(results).page(page, PAGE, job).await
 }
