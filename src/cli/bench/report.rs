@@ -19,7 +19,7 @@ const WIDTH: u16 = 150;
 pub(super) struct Report {
     /// Where.
     machine: Machine,
-    /// How often.
+    /// How often at least.
     runs: u32,
     /// The factor on the numbers of tasks.
     scale: f64,
@@ -77,6 +77,7 @@ impl fmt::Display for Report {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header([
             "workload",
+            "runs",
             "tasks",
             "wall",
             "tasks/s",
@@ -91,8 +92,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{}\nMedians of {} runs, each compared with the peer's beside it.\n\n{table}\n",
-            self.machine, self.runs
+            "{}\nMedians of the runs, each compared with the peer's beside it.\n\n{table}\n",
+            self.machine
         )?;
         for outcome in self.workloads.iter().filter(|outcome| outcome.workload.has_figures()) {
             let figures = outcome.median.figures.iter().map(|(name, value)| format!("{name} {value:.3}"));
@@ -119,6 +120,7 @@ impl Outcome {
         let bars: Vec<String> = self.bars.iter().map(Bar::to_string).collect();
         table.add_row([
             self.name.clone(),
+            self.runs.len().to_string(),
             self.tasks.to_string(),
             seconds(run.wall_s),
             format!("{:.0}", run.tasks_per_s),
@@ -133,6 +135,7 @@ impl Outcome {
             let ratio = peer.gristmill_over_peer.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             table.add_row([
                 format!("  {}", peer.name),
+                String::new(),
                 String::new(),
                 wall,
                 String::new(),

@@ -1,5 +1,7 @@
 //! All workloads that were asked for, each with its peers, turn by turn.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result};
 
 use super::bars::{self, OVER_BEST, OVER_ECHO};
@@ -12,6 +14,10 @@ use super::workloads::{Batch, Workload};
 use super::{Arguments, oversubscription, peers, requests, show, write_json};
 
 use clap::ValueEnum as _;
+
+/// Beside its peers a workload runs so long for each run that is asked for, so that short walls, which waver most, are
+/// measured more often.
+const LEAST: Duration = Duration::from_secs(4);
 
 /// Measures and reports.
 pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
@@ -53,10 +59,12 @@ fn measure(workload: Workload, arguments: &Arguments, target: &Target, speeds: &
     measure::warm_up(target, &batch, target.slots)?;
     let (mut peers, missing) =
         if arguments.compare { peers::start(workload, &batch, target)? } else { (Vec::new(), Vec::new()) };
-    let mut runs = Vec::new();
-    for number in 1..=arguments.runs {
+    let scale = arguments.scale.min(1.0);
+    let least = if peers.is_empty() { Duration::ZERO } else { (LEAST * arguments.runs).mul_f64(scale) };
+    let (mut runs, since) = (Vec::new(), Instant::now());
+    while runs.len() < arguments.runs as usize || since.elapsed() < least {
         let run = once(workload, &batch, target, (arguments.scale, speeds))?;
-        eprintln!("{}: run {number} of {}: {:.4} s", workload.name(), arguments.runs, run.wall_s);
+        eprintln!("{}: run {}: {:.4} s", workload.name(), runs.len() + 1, run.wall_s);
         runs.push(run);
         for peer in &mut peers {
             peer.run()?;
