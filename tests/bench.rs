@@ -28,8 +28,18 @@ fn report(arguments: &[&str]) -> Value {
 
 #[test]
 fn every_workload_that_is_named_is_reported_with_all_its_outputs_checked() {
-    let names =
-        ["echo", "sha256", "count", "skewed-ascending", "large", "latency", "clients", "ten-million", "exec"];
+    let names = [
+        "echo",
+        "sha256",
+        "count",
+        "skewed-ascending",
+        "large",
+        "latency",
+        "clients",
+        "ten-million",
+        "exec",
+        "oversubscription",
+    ];
     let flags: Vec<&str> = names.iter().flat_map(|name| ["--workload", name]).collect();
     let report = report(&[&flags[..], &["--scale", "0.001"]].concat());
     let workloads = report["workloads"].as_array().unwrap();
@@ -45,6 +55,9 @@ fn every_workload_that_is_named_is_reported_with_all_its_outputs_checked() {
         let needs_peer = ["sha256", "count", "large"].contains(&workload["name"].as_str().unwrap());
         assert_eq!(workload["bars"].as_array().unwrap().is_empty(), needs_peer, "{workload}");
     }
+    let figures = &workloads.last().unwrap()["median"]["figures"];
+    let walls = figures.as_object().unwrap().keys().filter(|name| name.starts_with("wall_of_"));
+    assert!(walls.count() >= 7 && figures["worst_over_best"].as_f64().unwrap() >= 1.0, "{figures}");
     assert!(report["machine"]["fdatasync_p50_ms"].is_f64() && report["machine"]["cpus"].is_u64());
 }
 
