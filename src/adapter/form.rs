@@ -66,7 +66,13 @@ impl Output {
     pub(super) fn decode(self, output: &[u8]) -> Result<Vec<u8>, String> {
         let string = |text: &str| serde_json::to_vec(text).map_err(|error| error.to_string());
         match self {
-            Self::Json => check_json(output.trim_ascii()).map(<[u8]>::to_vec),
+            Self::Json => check_json(output.trim_ascii()).map(|value| {
+                // It goes into a message of one line.
+                let mut line = Vec::with_capacity(value.len() + 1);
+                json::push_line(&mut line, value);
+                line.pop();
+                line
+            }),
             Self::Text => match std::str::from_utf8(output.strip_suffix(b"\n").unwrap_or(output)) {
                 Ok(text) => string(text),
                 Err(error) => Err(format!("its output is not UTF-8: {error}; declare output = \"bytes\"")),
@@ -116,7 +122,7 @@ mod tests {
         let task = r#"{"input":[1, 1e400],"job":"0190b5f7-7c4d-7abc-8def-0123456789ab","index":8,"attempt":2,"traceparent":"00-abc-def-01"}"#;
         assert_eq!(encode(Input::Task, "[1, 1e400]").unwrap(), format!("{task}\n").into_bytes());
 
-        assert_eq!(Output::Json.decode(b" [1,\n2] \n").unwrap(), b"[1,\n2]");
+        assert_eq!(Output::Json.decode(b" [1,\r\n2] \n").unwrap(), b"[1,  2]");
         assert_eq!(Output::Text.decode("é\"\n".as_bytes()).unwrap(), "\"é\\\"\"".as_bytes());
         assert_eq!(Output::Bytes.decode(&[0, 255]).unwrap(), b"\"AP8=\"");
         assert!(Output::Text.decode(&[255]).unwrap_err().contains("output = \"bytes\""));
