@@ -45,6 +45,8 @@ pub(super) struct Program {
     stderr: Option<ChildStderr>,
     outgoing: Vec<u8>,
     written: usize,
+    /// How many bytes it could not be given, as it had closed its stdin.
+    refused: usize,
     /// Whether stdin is closed when all is written.
     closes: bool,
     /// What it has written on stdout and nobody has taken.
@@ -86,6 +88,7 @@ impl Program {
             stderr: child.stderr.take(),
             outgoing: Vec::new(),
             written: 0,
+            refused: 0,
             closes: false,
             output: Vec::new(),
             most: host.max_output,
@@ -124,6 +127,31 @@ impl Program {
         let Some(stdin) = self.stdin.as_ref().filter(|_| self.outgoing.is_empty()) else { return false };
         rustix::io::ioctl_fionread(stdin).is_ok_and(|unread| unread == 0)
             && crate::sys::proc::reads_stdin(self.pid)
+    }
+
+    /// Whether it has closed its stdout, and can answer no more.
+    pub(super) fn has_closed_stdout(&self) -> bool {
+        self.stdout.is_none()
+    }
+
+    /// Whether it has closed its stdin, and can read no more.
+    pub(super) fn has_closed_stdin(&self) -> bool {
+        let Some(stdin) = &self.stdin else { return true };
+        // A pipe that nobody reads is in error.
+        let mut fds = [PollFd::new(stdin, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
+    }
+
+    /// How many bytes of its input it has not read.
+    pub(super) fn unread(&self) -> usize {
+        let stdin = self.stdin.as_ref();
+        let in_pipe = stdin.and_then(|stdin| rustix::io::ioctl_fionread(stdin).ok()).unwrap_or(0) as usize;
+        in_pipe + self.outgoing.len() - self.written + self.refused
+    }
+
+    /// What it has said so far is not about what comes.
+    pub(super) fn forget_last_words(&mut self) {
+        self.last_words.take();
     }
 
     /// Waits until something happens, at most for this long, and moves what can be moved.
@@ -183,7 +211,10 @@ impl Program {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It wants no more of its input, which is its own affair.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stdin = None,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.refused = self.outgoing.len() - self.written;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -305,6 +305,34 @@ def buffered():
 
 
 @program
+def deaf_filter():
+    for line in iter(sys.stdin.readline, ""):
+        if "bad" in line:
+            os.close(0)
+        print(line.strip(), flush=True)
+        if "bad" in line:
+            time.sleep(FOREVER)
+
+
+@program
+def mute_filter():
+    for line in iter(sys.stdin.readline, ""):
+        if "bad" in line:
+            os.close(1)
+            time.sleep(FOREVER)
+        print(line.strip(), flush=True)
+
+
+@program
+def mutters():
+    for line in iter(sys.stdin.readline, ""):
+        if "bad" in line:
+            os._exit(4)
+        write(b"about %s" % line.encode(), fd=2)
+        print(line.strip(), flush=True)
+
+
+@program
 def drops():
     sys.stdout.writelines(line for line in sys.stdin if "bad" not in line)
 
