@@ -50,9 +50,9 @@ pub enum Report {
         code: Option<i32>,
         /// The signal that ended it.
         signal: Option<i32>,
-        /// Its CPU time in microseconds.
+        /// The CPU time of it and all below it, in microseconds.
         cpu_us: u64,
-        /// The most memory it held, in bytes.
+        /// The most memory that any one of them held, in bytes.
         max_rss_bytes: u64,
     },
     /// Nothing: the guard is gone. Never written; what the server makes of the socket's end.
@@ -111,12 +111,13 @@ fn run(argv: &[OsString]) -> io::Result<()> {
         Err(error) => return tell(&control, &Report::NotStarted(error.to_string())),
     };
     release_standard_fds()?;
-    let mut guard = Guard { control, family, worker: worker.id(), ended: None };
+    let mut guard = Guard { control, family, ends: Ends::new(worker.id()) };
     tell(&guard.control, &Report::Started(worker.id()))?;
     guard.watch()?;
     guard.kill_all()?;
-    let Some(ended) = guard.ended else { return Ok(()) };
-    let ExitReport { code, signal, cpu_us, max_rss_bytes, .. } = ended;
+    let Ends { of_worker: Some((code, signal)), cpu_us, max_rss_bytes, .. } = guard.ends else {
+        return Ok(());
+    };
     tell(&guard.control, &Report::Ended { code, signal, cpu_us, max_rss_bytes })
 }
 
@@ -167,8 +168,32 @@ fn release_standard_fds() -> io::Result<()> {
 struct Guard {
     control: UnixStream,
     family: Family,
-    worker: u32,
-    ended: Option<ExitReport>,
+    ends: Ends,
+}
+
+/// What is known of those that have ended.
+struct Ends {
+    worker: i32,
+    /// The worker's exit code, or the signal that ended it.
+    of_worker: Option<(Option<i32>, Option<i32>)>,
+    /// The CPU time of all, in microseconds.
+    cpu_us: u64,
+    /// The most memory that any one of them held, in bytes.
+    max_rss_bytes: u64,
+}
+
+impl Ends {
+    fn new(worker: u32) -> Self {
+        Self { worker: worker as i32, of_worker: None, cpu_us: 0, max_rss_bytes: 0 }
+    }
+
+    fn add(&mut self, report: ExitReport) {
+        if report.pid == self.worker {
+            self.of_worker = Some((report.code, report.signal));
+        }
+        self.cpu_us += report.cpu_us;
+        self.max_rss_bytes = self.max_rss_bytes.max(report.max_rss_bytes);
+    }
 }
 
 impl Guard {
@@ -183,7 +208,7 @@ impl Guard {
                 self.family.notices();
                 self.reap()?;
             }
-            if self.ended.is_some() || order && self.obey()? {
+            if self.ends.of_worker.is_some() || order && self.obey()? {
                 return Ok(());
             }
         }
@@ -205,19 +230,11 @@ impl Guard {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        let Self { family, worker, ended, .. } = self;
-        family.reap(|report| note(report, *worker, ended)).map(drop)
+        self.family.reap(|report| self.ends.add(report)).map(drop)
     }
 
     fn kill_all(&mut self) -> io::Result<()> {
-        let Self { family, worker, ended, .. } = self;
-        family.kill(KILL_FOR, |report| note(report, *worker, ended))
-    }
-}
-
-fn note(report: ExitReport, worker: u32, ended: &mut Option<ExitReport>) {
-    if report.pid as u32 == worker {
-        *ended = Some(report);
+        self.family.kill(KILL_FOR, |report| self.ends.add(report))
     }
 }
 

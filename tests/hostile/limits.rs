@@ -13,6 +13,22 @@ fn a_task_that_ignores_sigterm_is_killed_after_timeout_and_grace() {
 }
 
 #[test]
+fn what_a_task_used_until_it_was_killed_is_told() {
+    let mill = Mill::start();
+    for function in ["spins", "program_spins"] {
+        let job = mill.server.map(function, &json!([bad()]));
+        let status = job.wait();
+        let result = job.by_input().remove(0);
+        assert_eq!(result["error"]["verdict"], "timeout", "{result:#}");
+        for cpu_ms in [&result["cpu_ms"], &status["timings"]["cpu_ms"], &status["workers"][0]["cpu_ms"]] {
+            assert!(cpu_ms.as_f64().is_some_and(|ms| ms > 100.0), "{function}: {status:#}");
+        }
+        assert!(status["workers"][0]["max_rss_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    }
+    mill.ends_clean();
+}
+
+#[test]
 fn an_answer_after_the_timeout_is_too_late() {
     fails("late", &bad(), 1, "timeout", "timeout after 3 s");
 }

@@ -199,6 +199,12 @@ def much_stdout(index, bytes, **_):
 
 
 @fault
+def spins(**_):
+    while True:
+        pass
+
+
+@fault
 def closed_stdout(**_):
     ignore_sigterm()
     os.close(1)

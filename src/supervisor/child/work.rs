@@ -65,6 +65,9 @@ pub(super) struct Work {
     /// The tasks that it has answered of the chunk that it answered last.
     answered: Range<u64>,
     cpu_ns: u64,
+    /// The CPU time that completions have told of, and that of all its life once it has ended, in nanoseconds.
+    told_ns: u64,
+    life_ns: u64,
     rss: (u64, Option<Instant>),
     /// What it says that the tasks since the last completion used.
     used: Usage,
@@ -90,6 +93,8 @@ impl Work {
             settled: Vec::new(),
             answered: 0..0,
             cpu_ns: 0,
+            told_ns: 0,
+            life_ns: 0,
             rss: (0, None),
             used: Usage::default(),
         }
@@ -149,6 +154,12 @@ impl Work {
     /// The most memory that it was seen to hold, in bytes.
     pub(super) fn max_rss_bytes(&self) -> u64 {
         self.rss.0
+    }
+
+    /// Takes in what it used in all, as it has ended.
+    pub(super) fn ended(&mut self, cpu: Duration, max_rss_bytes: u64) {
+        self.life_ns = cpu.as_nanos() as u64;
+        self.rss.0 = self.rss.0.max(max_rss_bytes);
     }
 
     /// Whether it has nothing to do.
@@ -351,6 +362,7 @@ impl Work {
         let said = std::mem::take(&mut self.used);
         let seen = self.cpu_ns.saturating_sub(before);
         let said_ns = self.cpu_time.grant(said.cpu_ns.unwrap_or(0), self.started.elapsed());
+        self.told_ns += said_ns + seen;
         (said_ns + seen, self.rss.0.max(said.max_rss_bytes.unwrap_or(0).min(MOST_MEMORY)))
     }
 }

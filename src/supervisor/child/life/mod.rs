@@ -227,8 +227,9 @@ impl<'a> Child<'a> {
                 return self.tell.say(Event::Started { pid, guard: self.process.guard_pid() });
             }
             Report::NotStarted(why) => Ending::NotStarted(why),
-            Report::Ended { code, signal, cpu_us, .. } => {
+            Report::Ended { code, signal, cpu_us, max_rss_bytes } => {
                 self.cpu = Duration::from_micros(cpu_us);
+                self.work.ended(self.cpu, max_rss_bytes);
                 Ending::of(code, signal)
             }
             Report::Lost => Ending::Lost,

@@ -58,7 +58,7 @@ impl Work {
             lines: answers.lines.into(),
             span: self.clock.span(self.since, now, answers.busy_ns),
             busy_ns: answers.busy_ns,
-            cpu_ns: 0,
+            cpu_ns: self.life_ns.saturating_sub(self.told_ns),
             max_rss_bytes: self.rss.0,
         };
         Settlement::Complete(Arc::new(completion), answers.failures)
