@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use super::show::printable;
 use super::streams::print_line;
 use crate::config::{Config, RawConfig};
 use crate::{app, telemetry};
@@ -48,7 +49,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<()> {
     config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     let mut wrong = 0;
     for (name, function) in &config.functions {
-        let (mode, command) = (function.adapter.mode.as_str(), function.command.join(" "));
+        let (mode, command) = (function.adapter.mode.as_str(), printable(&function.command.join(" ")));
         print_line(format_args!("function {name}: mode {mode}, {command}"))?;
         for problem in function.problems() {
             eprintln!("in [functions.{name}]: {problem}");

@@ -125,7 +125,7 @@ fn top_is_drawn_until_a_key_ends_it() {
     let pid = Job::with_id(&server, &id).wait_for_running(1)[0]["pid"].to_string();
     for key in ["q", "\u{3}"] {
         let mut terminal = Terminal::start(&server, "top --interval 100ms", &[]);
-        for text in ["\u{1b}[?1049h", "1 jobs running", &pid, &id[..13], "2 slots"] {
+        for text in ["\u{1b}[?1049h", "jobs: 1 running", &pid, &id[..13], "2 slots"] {
             terminal.shows(text);
         }
         for _ in 0..2 {

@@ -60,8 +60,8 @@ impl Frame {
         let pool = format!("{} · {}", self.address, summary(&self.now.pool));
         let [running, queued] = ["running", "queued"].map(|state| self.now.count(state));
         let throughput = self.before.as_ref().map_or(0.0, |before| self.now.throughput(before));
-        let jobs =
-            format!("{running} jobs running, {queued} queued · {} tasks/s", count(throughput.round() as u64));
+        let rate = count(throughput.round() as u64);
+        let jobs = format!("jobs: {running} running, {queued} queued · {rate} tasks/s");
         let failures = items(&self.now.pool["start_failures"]).map(start_failure);
         let trouble = self.trouble.iter().map(|why| printable(&format!("as it was: {why}")));
         [pool, jobs].into_iter().chain(failures).chain(trouble).collect()
