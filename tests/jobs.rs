@@ -355,6 +355,23 @@ fn results_that_are_done_with_are_freed() {
 }
 
 #[test]
+fn failed_tasks_whose_results_are_freed_are_not_run_again() {
+    let server = Server::with(&["--processes=1"]);
+    let job = server.submit(&json!({"function": "sha256", "inputs": [1, 2, "a"], "chunk_size": 1}));
+    assert_eq!(job.wait()["progress"]["failed"], 2);
+    let free = |through| server.delete(&format!("{}/results?through={through}", job.path())).expect(200);
+    let retry = || server.post_json(&format!("{}/retry", job.path()), "");
+    assert_eq!(free(1).json()["freed_through"], 1);
+    let again = retry().expect(202).json();
+    assert_eq!(again["progress"]["failed"], 1, "the one whose result is freed: {again:#}");
+    assert_eq!(job.wait()["progress"]["failed"], 2);
+    assert_eq!(free(4).json()["freed_through"], 4);
+    let gone = retry().problem(410, "results-freed");
+    assert_eq!(gone["through"], 4);
+    assert_eq!(job.status()["progress"]["failed"], 2);
+}
+
+#[test]
 fn an_open_job_takes_inputs_until_it_is_closed_and_gives_results_meanwhile() {
     let server = Server::start();
     let job = server.submit(&json!({"function": "echo", "open": true}));

@@ -81,6 +81,15 @@ impl Problem {
         Self::new(kinds::ResultsFreed, detail).with("through", through.into())
     }
 
+    /// With those results it was forgotten which tasks have failed.
+    pub fn failures_freed(failed: u64, through: u64) -> Self {
+        let detail = format!(
+            "{failed} tasks have failed, but their results are among those up to seq {through}, which have been freed; \
+             submit their inputs as a new job"
+        );
+        Self::new(kinds::ResultsFreed, detail).with("through", through.into())
+    }
+
     /// Adds a member.
     #[must_use]
     pub fn with(mut self, member: &str, value: Value) -> Self {

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-use super::kinds::{BadRequest, NotEnded, Problems, UnknownJob, WrongState};
+use super::kinds::{BadRequest, NotEnded, Problems, ResultsFreed, UnknownJob, WrongState};
 use super::openapi::{JOBS, WaitTime};
 use super::query::{self, Named, Params};
 use super::views::{JobBody, JobPage, brief_view, ended_view, job_view};
@@ -299,14 +299,20 @@ fn not_possible(job: &Job, what: &str) -> Problem {
 
 /// Run the failed tasks of a job again.
 ///
-/// The job must have ended. A task that is run again has a further result.
+/// The job must have ended. A task that is run again has a further result. One whose result has been freed is not run again, and
+/// still counts as failed.
 #[utoipa::path(
     post, path = "", tag = JOBS, operation_id = "retryJob",
     params(JobId),
-    responses((status = 200, description = "None has failed.", body = JobBody), (status = 202, description = "They run again.", body = JobBody), Problems<(UnknownJob, NotEnded)>)
+    responses((status = 200, description = "None has failed.", body = JobBody), (status = 202, description = "They run again.", body = JobBody), Problems<(UnknownJob, NotEnded, ResultsFreed)>)
 )]
 pub(super) async fn retry(State(edge): State<Edge>, Named(id): Named) -> Result<Response, Problem> {
     match edge.store.retry_failed(query::job_id(&id)?).await? {
+        // Which tasks have failed is known by their results.
+        Retried::Yes(job, 0) if job.tally.failed > 0 => {
+            let freed = edge.store.freed_through(job.id).await?;
+            Err(Problem::failures_freed(job.tally.failed, freed))
+        }
         Retried::Yes(job, 0) => Ok(Json(view(&edge, &job).await?).into_response()),
         Retried::Yes(job, count) => {
             tracing::info!(job = %job.id, function = job.spec.function, tasks = count, "failed tasks are run again");

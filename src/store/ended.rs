@@ -25,7 +25,8 @@ pub enum Deleted {
 /// What became of a wish to run failed tasks again.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Retried {
-    /// So many tasks are queued; the job goes on.
+    /// So many tasks are queued, and if any are the job goes on; the results of those that it still counts as failed are
+    /// freed.
     Yes(Box<Job>, u64),
     /// There is no such job.
     Unknown,

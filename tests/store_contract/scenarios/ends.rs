@@ -77,6 +77,21 @@ pub(super) async fn failed_tasks_can_be_run_again(bench: Bench) {
     assert_eq!(bench.claim_one(id, 5).await.attempt, 3);
 }
 
+pub(super) async fn failed_tasks_whose_results_are_freed_stay_failed(bench: Bench) {
+    let id = bench.submit(10).await;
+    for (chunk, failed) in bench.claim(id, 2, 5).await.iter().zip([1, 8]) {
+        bench.complete_some(chunk, chunk.first, 5, &[failed]).await;
+    }
+    assert_eq!(bench.store().free_results(id, 5).await.unwrap(), Some(5));
+    let Ok(Retried::Yes(job, 1)) = bench.store().retry_failed(id).await else { panic!() };
+    assert_eq!((job.state, job.tally.failed), (JobState::Running, 1));
+    let again = bench.claim_one(id, 5).await;
+    assert_eq!((again.first, again.count), (8, 1));
+    bench.complete(&again).await;
+    let Ok(Retried::Yes(job, 0)) = bench.store().retry_failed(id).await else { panic!() };
+    assert_eq!((job.state, job.tally.failed), (JobState::Failed, 1));
+}
+
 pub(super) async fn a_cancel_ends_a_queued_job_at_once(bench: Bench) {
     let id = bench.submit(1_000).await;
     let job = bench.store().cancel(id, bench.now()).await.unwrap().unwrap();

@@ -52,6 +52,7 @@ contract! {
         stop_on_error_cancels_the_rest
         what_is_not_leased_can_be_failed
         failed_tasks_can_be_run_again
+        failed_tasks_whose_results_are_freed_stay_failed
         a_cancel_ends_a_queued_job_at_once
         a_cancel_waits_for_what_is_leased_and_keeps_what_is_done
         a_cancel_that_a_restart_interrupts_is_finished_by_it
