@@ -355,6 +355,25 @@ fn results_that_are_done_with_are_freed() {
 }
 
 #[test]
+fn the_same_key_gives_no_results_that_were_freed() {
+    let server = Server::start();
+    let submit = || {
+        let headers =
+            [("Content-Type", common::client::JSON), ("Prefer", "wait=30"), ("Idempotency-Key", "order-8")];
+        server.client().call("POST", "/v1/jobs", &headers, r#"{"function": "echo", "inputs": [1, 2]}"#)
+    };
+    let first = submit().expect(200);
+    let again = submit().expect(200);
+    assert_eq!(again.json()["results"], first.json()["results"]);
+    assert_eq!(again.json()["results"]["items"][1]["output"], 2);
+    let job = Job::of(&server, &first);
+    server.delete(&format!("{}/results?through=2", job.path())).expect(200);
+    let freed = submit().expect(200);
+    assert_eq!(freed.header("idempotent-replayed"), "true");
+    assert_eq!(freed.json(), job.status());
+}
+
+#[test]
 fn failed_tasks_whose_results_are_freed_are_not_run_again() {
     let server = Server::with(&["--processes=1"]);
     let job = server.submit(&json!({"function": "sha256", "inputs": [1, 2, "a"], "chunk_size": 1}));

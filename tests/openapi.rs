@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use common::Server;
 use common::client::{Answer, JSON, NDJSON};
 use common::events::Event;
+use common::job::Job;
 use serde_json::{Value, json};
 
 /// The document of a server, and which operations were seen to answer as it says.
@@ -179,6 +180,23 @@ fn answers_are_as_described() {
     // What does not end by itself has a test of its own, below.
     let left: BTreeSet<_> = contract.operations().difference(&contract.seen).cloned().collect();
     assert_eq!(left, BTreeSet::from(["followServer".to_owned()]), "operations that were not tried");
+}
+
+#[test]
+fn answers_without_the_results_that_were_freed_are_as_described() {
+    let server = Server::start();
+    let mut contract = Contract::of(&server);
+    let headers = [AS_JSON[0], ("Prefer", "wait=30"), ("Idempotency-Key", "once")];
+    let mut submit = || {
+        let body = r#"{"function": "sha256", "inputs": [1]}"#;
+        contract.call("POST /v1/jobs", &[], &headers, body).expect(200)
+    };
+    let job = Job::of(&server, &submit());
+    server.delete(&format!("{}/results?through=1", job.path())).expect(200);
+    assert!(submit().json()["results"].is_null());
+    let id = [("id", job.id.as_str())];
+    contract.call("POST /v1/jobs/{id}/retry", &id, &[], "").expect(410);
+    contract.call("GET /v1/jobs/{id}/results", &id, &[], "").expect(410);
 }
 
 const OF_JOB: &str = "/v1/jobs/{id}/events";

@@ -139,7 +139,8 @@ async fn accepted_only(edge: &Edge, job: &Job) -> Result<Response, Problem> {
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location(job))], Json(body)).into_response())
 }
 
-/// The answer to a submit of a job that has ended within the time to wait, with its results, if all are at hand.
+/// The answer to a submit of a job that has ended within the time to wait, with its results, unless some are freed; with
+/// these, if all are at hand.
 pub(super) async fn ended(
     edge: &Edge,
     job: Job,
@@ -148,10 +149,13 @@ pub(super) async fn ended(
     let mut body = Vec::with_capacity(ENDED_BYTES);
     let view = view(edge, &job).await?;
     serde_json::to_writer(&mut body, &view).expect("a job's view always serialises");
-    body.pop_if(|last| *last == b'}');
-    body.extend_from_slice(br#","results":"#);
-    results::first_page(&mut body, edge, &job, results).await?;
-    body.extend_from_slice(b"}\n");
+    if results.is_some() || edge.store.freed_through(job.id).await? == 0 {
+        body.pop_if(|last| *last == b'}');
+        body.extend_from_slice(br#","results":"#);
+        results::first_page(&mut body, edge, &job, results).await?;
+        body.push(b'}');
+    }
+    body.push(b'\n');
     let head = [(header::CONTENT_TYPE, "application/json".into()), (header::LOCATION, location(&job))];
     Ok((StatusCode::OK, head, body).into_response())
 }

@@ -193,13 +193,15 @@ impl ToSchema for ResultItem {
     }
 }
 
-/// A job that has ended, with the first page of its results in the order of the inputs.
+/// A job that has ended, with the first page of its results in the order of the inputs, unless some have been freed.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "as above")]
 pub(super) struct EndedJob {
     #[serde(flatten)]
     job: JobBody,
-    results: ResultPage,
+    /// Absent if results of the job have been freed.
+    #[schema(nullable = false)]
+    results: Option<ResultPage>,
 }
 
 /// Read the results.
