@@ -49,6 +49,13 @@ fn a_message_that_is_not_json_is_no_answer() {
 }
 
 #[test]
+fn a_failed_task_cannot_say_that_it_went_well() {
+    let message = "not a message of the frames protocol: the verdict of a failed task is \"ok\"; it can be exception, crash, \
+                   timeout, oom, hang, output_too_large, bad_output at line 1 column 40";
+    fails("failed_ok", &bad(), 1, "bad_output", message);
+}
+
+#[test]
 fn an_output_may_nest_64_deep() {
     let message = format!("the output of task {BAD} nests deeper than 64 arrays and objects");
     for depth in [65, 100_000] {

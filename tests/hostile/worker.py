@@ -150,6 +150,11 @@ def no_json(**_):
 
 
 @fault
+def failed_ok(index, **_):
+    return message("failed", index=index, verdict="ok", message="no")
+
+
+@fault
 def too_deep(index, depth, **_):
     return b'\x1e{"done":{"index":%d,"outputs":[%s%s]}}\n' % (index, b"[" * depth, b"]" * depth)
 

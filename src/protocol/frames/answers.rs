@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Write as _;
 
 use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -96,8 +96,8 @@ impl Usage {
 pub struct Failed<'a> {
     /// Its index.
     pub index: u64,
-    /// How the attempt ended: `exception` unless the worker knows better.
-    #[serde(default = "exception")]
+    /// How the attempt ended: `exception` unless the worker knows better; one of [`FAILURES`].
+    #[serde(default = "exception", deserialize_with = "failure")]
     pub verdict: Verdict,
     /// The error's type in the words of the function's language.
     #[serde(rename = "type", borrow, default)]
@@ -160,6 +160,25 @@ fn yes() -> bool {
 
 fn exception() -> Verdict {
     Verdict::Exception
+}
+
+/// What a worker may say of a task that has failed; that it was cancelled or interrupted, only the server knows.
+const FAILURES: [Verdict; 7] = [
+    Verdict::Exception,
+    Verdict::Crash,
+    Verdict::Timeout,
+    Verdict::Oom,
+    Verdict::Hang,
+    Verdict::OutputTooLarge,
+    Verdict::BadOutput,
+];
+
+fn failure<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verdict, D::Error> {
+    let word = Cow::<str>::deserialize(deserializer)?;
+    FAILURES.into_iter().find(|verdict| verdict.as_str() == word).ok_or_else(|| {
+        let words = FAILURES.map(Verdict::as_str).join(", ");
+        D::Error::custom(format!("the verdict of a failed task is {word:?}; it can be {words}"))
+    })
 }
 
 /// What a worker says.
@@ -342,6 +361,27 @@ mod tests {
         let progress = br#"{"progress":{"index":3,"done":1,"total":10}}"#;
         let Ok(Answer::Progress(read)) = Answer::decode(progress) else { panic!() };
         assert_eq!(read, Progress { index: 3, done: 1.0, total: Some(10.0) });
+    }
+
+    #[test]
+    fn a_failed_task_has_the_verdict_of_a_failure() {
+        let decode = |verdict: &str| {
+            let line = format!(r#"{{"failed":{{"index":1,"verdict":"{verdict}","message":"m"}}}}"#);
+            match Answer::decode(line.as_bytes()) {
+                Ok(Answer::Failed(failed)) => Ok(failed.verdict),
+                Ok(answer) => panic!("{answer:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        for verdict in FAILURES {
+            assert_eq!(decode(verdict.as_str()), Ok(verdict));
+        }
+        for word in ["ok", "cancelled", "interrupted", "sad", ""] {
+            let why = decode(word).unwrap_err();
+            let words = "exception, crash, timeout, oom, hang, output_too_large, bad_output at line 1";
+            let expected = format!("the verdict of a failed task is {word:?}; it can be {words}");
+            assert!(why.contains(&expected), "{why}");
+        }
     }
 
     #[test]
