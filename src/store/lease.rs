@@ -145,7 +145,7 @@ pub struct Release {
 /// What became of a fenced write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receipt {
-    /// Whether the lease still held; if not, nothing was written.
+    /// Whether the lease still held, or the job could still fail; if not, nothing was written.
     pub held: bool,
     /// The job's state after it; `None` if the job is gone.
     pub state: Option<JobState>,

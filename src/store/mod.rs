@@ -133,7 +133,8 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets a job that has ended.
     async fn delete(&self, id: JobId) -> StoreResult<Deleted>;
 
-    /// Fails every task of a job that is neither leased nor done, all with this error: a line of JSON.
+    /// Fails every task of a job that is neither leased nor done, all with this error: a line of JSON. It does not hold for
+    /// a job that has ended.
     async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt>;
 
     /// Queues the failed tasks of a job that has ended for another attempt. Their results stay in the queue, and the

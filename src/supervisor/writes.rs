@@ -208,7 +208,7 @@ impl Supervisor {
                 Answer::Ended(store.job(job).await.map(|job| job.map(Box::new)))
             }));
         }
-        if ended && matches!(write, Write::Fail { .. }) {
+        if ended && held && matches!(write, Write::Fail { .. }) {
             tracing::warn!(%job, "the job has failed: its workers do not start");
         }
         let (requeued, delay) = write.requeued(held);

@@ -42,3 +42,17 @@ fn a_worker_that_exits_at_its_start_fails_its_job() {
         "the worker exited with code 7 before it had answered; its last words: no module named frobnicate";
     does_not_start("exits_at_start", 5, why);
 }
+
+#[test]
+fn a_job_whose_workers_do_not_start_is_logged_once() {
+    let mill = Mill::start();
+    let job = mill.server.map("exits_at_start", &json!([1, 2, 3, 4, 5]));
+    assert_eq!(job.wait()["state"], "failed");
+    let next = mill.server.map("echo", &json!([1]));
+    // What there is to say of the one before is said by then.
+    mill.server.wait_for_log(&format!(r#""job ended","job":"{}""#, next.id));
+    let told = |line: &&String| line.contains("the job has failed: its workers do not start");
+    let log = mill.server.log();
+    assert_eq!(log.iter().filter(told).count(), 1, "{log:#?}");
+    mill.ends_clean();
+}

@@ -296,9 +296,10 @@ impl Store for MemoryStore {
 
     async fn fail_unleased(&self, id: JobId, error: Bytes, now: Timestamp) -> StoreResult<Receipt> {
         Ok(self.fenced(id, |entry| {
+            let goes_on = !entry.job.state.is_final();
             entry.fail_queued(&error);
             entry.end_if_done(now);
-            true
+            goes_on
         }))
     }
 

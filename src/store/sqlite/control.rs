@@ -129,6 +129,9 @@ impl Writer {
 
     pub(super) fn fail_unleased(&mut self, id: JobId, error: &[u8], now: Timestamp) -> Result<Receipt> {
         let Some(mut progress) = self.progress(id)? else { return Ok(Receipt { held: false, state: None }) };
+        if progress.state.is_final() {
+            return Ok(Receipt { held: false, state: Some(progress.state) });
+        }
         for (first, count) in take_unleased(&self.conn, id, &mut progress)? {
             rows::insert_not_run(&self.conn, id, first, count, error, &mut progress)?;
         }

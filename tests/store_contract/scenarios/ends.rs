@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill::model::{JobState, Tally, Timestamp};
-use gristmill::store::{Deleted, JobFilter, Order, Requeue, Retention, Retried};
+use gristmill::store::{Deleted, JobFilter, Order, Receipt, Requeue, Retention, Retried};
 
 use crate::bench::{Bench, stop_on_error};
 
@@ -42,7 +42,9 @@ pub(super) async fn what_is_not_leased_can_be_failed(bench: Bench) {
     assert_eq!(bench.job(id).await.tally, Tally { total: 10, succeeded: 2, failed: 6, cancelled: 0 });
     bench.release(&chunk, 2, 2, Requeue::AsBefore).await;
     let receipt = bench.store().fail_unleased(id, error.into(), bench.now()).await.unwrap();
-    assert_eq!(receipt.state, Some(JobState::Failed));
+    assert_eq!(receipt, Receipt { held: true, state: Some(JobState::Failed) });
+    let again = bench.store().fail_unleased(id, error.into(), bench.now()).await.unwrap();
+    assert_eq!(again, Receipt { held: false, state: Some(JobState::Failed) });
     bench.assert_whole(id).await;
     let last = bench.read(id, Order::Input, 9, 1).await.remove(0);
     assert_eq!((last.line.as_deref(), last.failed), (Some(error), true));
