@@ -106,6 +106,19 @@ fn a_workload_that_there_is_not_is_refused_with_those_there_are() {
 }
 
 #[test]
+fn a_scale_that_leaves_no_tasks_or_too_many_is_not_valid() {
+    for scale in ["0", "nan", "2000", "many"] {
+        let output = bench(&["--scale", scale]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(
+            message.contains(&format!("invalid value '{scale}' for '--scale <F>': it is above 0")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn tasks_that_fail_are_an_error() {
     let dir = TempDir::new().unwrap();
     let inputs = dir.path().join("inputs.ndjson");

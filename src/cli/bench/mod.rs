@@ -27,7 +27,7 @@ mod workloads;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::streams::{print, print_line};
@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     compare: bool,
     /// A factor on the numbers of tasks
-    #[arg(long, default_value_t = 1.0, value_name = "F")]
+    #[arg(long, default_value_t = 1.0, value_parser = scale, value_name = "F")]
     scale: f64,
     /// Write all numbers of each run as JSON; - is stdout
     #[arg(long, value_name = "FILE")]
@@ -74,7 +74,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<()> {
-    ensure!(arguments.scale > 0.0 && arguments.scale <= 1000.0, "--scale is above 0, 1000 at most");
     let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
     let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
     // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for Ctrl-C.
@@ -94,6 +93,12 @@ pub(super) fn run(arguments: Arguments) -> Result<()> {
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// A factor that leaves some tasks, and not too many to count.
+fn scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse().ok().filter(|scale| *scale > 0.0 && *scale <= 1000.0);
+    scale.ok_or_else(|| "it is above 0, 1000 at most".to_owned())
 }
 
 /// A directory for the time of the benchmark.
