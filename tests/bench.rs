@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "where something is wrong, a test ends")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -126,4 +129,29 @@ fn tasks_that_fail_are_an_error() {
     let output = bench(&["--scaling", "1", "--function", "count", "--inputs", inputs.to_str().unwrap()]);
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && message.contains("count wants an integer"), "{message}");
+}
+
+#[test]
+fn a_signal_ends_it_or_a_demo_by_its_code_and_leaves_nothing_behind() {
+    let many = ["bench", "--workload", "echo", "--scale", "0.1", "--runs", "1000"];
+    for (arguments, begun) in [(&many[..], "echo: run 1:"), (&["demo"], "The batch:")] {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let temporary = TempDir::new().unwrap();
+            let (output, said) = std::io::pipe().unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
+            // Where temporary files are in memory, `bench` takes the current directory.
+            command.args(arguments).env("TMPDIR", temporary.path()).current_dir(temporary.path());
+            command.stdout(said.try_clone().unwrap()).stderr(said).process_group(0);
+            let mut process = command.spawn().unwrap();
+            drop(command);
+            let mut lines = BufReader::new(output).lines().map(Result::unwrap);
+            assert!(lines.any(|line| line.starts_with(begun)));
+            // As a terminal sends it.
+            kill_process_group(Pid::from_child(&process), signal).unwrap();
+            assert_eq!(process.wait().unwrap().code(), Some(code), "{arguments:?}");
+            let rest: Vec<String> = lines.filter(|line| line.starts_with("gristmill: ")).collect();
+            assert!(rest.is_empty(), "{rest:?}");
+            assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "something is left behind");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! `gristmill demo`: a real batch on a server of its own, then the classic experiment: its time by number of processes.
 
+use std::process::ExitCode;
+
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -10,6 +12,7 @@ use super::client::Client;
 use super::follow;
 use super::own_server::OwnServer;
 use super::show::{pids, text};
+use super::signals::unless_ended;
 use super::streams::print_line;
 
 /// The first 76 bytes of Bitcoin's genesis block: all of its header but the nonce.
@@ -28,16 +31,12 @@ pub(super) struct Arguments {
     tasks: u64,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let server = OwnServer::start("demo", &std::env::temp_dir(), &[])?;
-    let client = Client::new(server.address(), None)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = show(&client, &server, arguments.tasks) => outcome,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-        }
-    })
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    super::block_on(unless_ended(async {
+        let server = OwnServer::start("demo", &std::env::temp_dir(), &[])?;
+        let client = Client::new(server.address(), None)?;
+        show(&client, &server, arguments.tasks).await
+    }))
 }
 
 async fn show(client: &Client, server: &OwnServer, tasks: u64) -> Result<()> {

@@ -10,11 +10,13 @@ pub(super) const TASKS_FAILED: u8 = 3;
 pub(super) const CANCELLED: u8 = 4;
 /// As a shell says it of a command that Ctrl-C has ended …
 pub(super) const INTERRUPTED: u8 = 130;
-/// … and of one whose output nobody reads any more.
+/// … of one whose output nobody reads any more …
 pub(super) const NOT_READ: u8 = 141;
+/// … and of one that was asked to end.
+pub(super) const TERMINATED: u8 = 143;
 
 /// Each code and what it says.
-pub(super) const CODES: [(u8, &str); 7] = [
+pub(super) const CODES: [(u8, &str); 8] = [
     (0, "done; where a job was followed to its end, every task succeeded"),
     (1, "something went wrong, and standard error says what"),
     (2, "the arguments are not valid"),
@@ -22,6 +24,7 @@ pub(super) const CODES: [(u8, &str); 7] = [
     (CANCELLED, "the job that was followed was cancelled"),
     (INTERRUPTED, "Ctrl-C"),
     (NOT_READ, "nobody reads the output any more"),
+    (TERMINATED, "SIGTERM"),
 ];
 
 /// The codes for the end of a help text.

@@ -30,6 +30,7 @@ mod reading;
 mod results;
 mod serve;
 mod show;
+mod signals;
 mod status;
 mod streams;
 mod submit;
@@ -139,8 +140,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Top(arguments) => top::run(&arguments),
         Command::Functions(arguments) => functions::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments).map(done),
-        Command::Demo(arguments) => demo::run(&arguments).map(done),
-        Command::Bench(arguments) => bench::run(*arguments).map(done),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(*arguments),
         Command::CheckWorker(arguments) => check_worker::run(arguments).map(done),
         Command::Completions(arguments) => manual::completions(&arguments, Cli::command()),
         Command::Man(arguments) => manual::man(&arguments, Cli::command()),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -68,6 +69,8 @@ fn spawn(dir: &Path) -> Result<(Child, std::process::ChildStderr)> {
     }
     command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--grace", "0s", "--data-dir"]);
     command.arg(dir.join("data")).stdin(Stdio::null()).stderr(Stdio::piped());
+    // Ctrl-C is for the command, with which its server ends.
+    command.process_group(0);
     let settings = dir.join("gristmill.toml");
     if settings.exists() {
         command.arg("--config").arg(settings);

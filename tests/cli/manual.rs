@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::common::skip;
 
-const CODES: [&str; 7] = ["0", "1", "2", "3", "4", "130", "141"];
+const CODES: [&str; 8] = ["0", "1", "2", "3", "4", "130", "141", "143"];
 
 fn gristmill(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_gristmill")).args(arguments).output().unwrap();

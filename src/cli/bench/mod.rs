@@ -26,13 +26,18 @@ mod workloads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 
+use super::signals::unless_ended;
 use super::streams::{print, print_line};
 use target::Site;
 use workloads::Workload;
+
+/// A directory is removed at most so many times.
+const REMOVALS: u32 = 10;
 
 /// The arguments of `bench`.
 #[derive(Args, Clone, Debug)]
@@ -73,26 +78,20 @@ pub(super) struct Arguments {
     svg: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<()> {
-    let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
-    let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
-    // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for Ctrl-C.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let work = runtime.spawn_blocking(move || {
-        if arguments.scaling.is_empty() {
-            suite::run(&arguments, &site)
-        } else {
-            scaling::run(&arguments, &site)
-        }
-    });
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = work => outcome.context("the benchmark panicked")?,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-        }
-    });
-    runtime.shutdown_background();
-    outcome
+pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+    super::block_on(unless_ended(async {
+        let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
+        let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
+        // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for a signal.
+        let work = tokio::task::spawn_blocking(move || {
+            if arguments.scaling.is_empty() {
+                suite::run(&arguments, &site)
+            } else {
+                scaling::run(&arguments, &site)
+            }
+        });
+        work.await.context("the benchmark panicked")?
+    }))
 }
 
 /// A factor that leaves some tasks, and not too many to count.
@@ -114,7 +113,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
+        // A server whose benchmark a signal has ended may still put files there.
+        let _ = (0..REMOVALS).any(|_| fs::remove_dir_all(&self.0).is_ok());
     }
 }
 
