@@ -122,6 +122,22 @@ fn a_scale_that_leaves_no_tasks_or_too_many_is_not_valid() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_is_told_before_anything_is_measured() {
+    let dir = TempDir::new().unwrap();
+    let [inputs, nowhere] = ["inputs.ndjson", "nowhere/report"].map(|name| dir.path().join(name));
+    fs::write(&inputs, "1000\n").unwrap();
+    let (inputs, nowhere) = (inputs.to_str().unwrap(), nowhere.to_str().unwrap());
+    let workload = ["--workload", "echo", "--scale", "0.001"];
+    let scaling = ["--scaling", "1", "--function", "count", "--inputs", inputs];
+    for (what, flag) in [(&workload[..], "--json"), (&scaling, "--json"), (&scaling, "--svg")] {
+        let output = bench(&[what, &[flag, nowhere]].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+        assert!(message.starts_with(&format!("gristmill: creating {nowhere}: ")), "{message}");
+    }
+}
+
+#[test]
 fn tasks_that_fail_are_an_error() {
     let dir = TempDir::new().unwrap();
     let inputs = dir.path().join("inputs.ndjson");

@@ -16,6 +16,7 @@ mod peers;
 mod report;
 mod requests;
 mod scaling;
+mod sink;
 mod skew;
 mod suite;
 mod svg;
@@ -32,7 +33,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::signals::unless_ended;
-use super::streams::{print, print_line};
+use super::streams::print_line;
+use sink::Sink;
 use target::Site;
 use workloads::Workload;
 
@@ -79,15 +81,17 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let json = arguments.json.as_deref().map(Sink::open).transpose()?;
+    let svg = arguments.svg.as_deref().map(Sink::file).transpose()?;
     super::block_on(unless_ended(async {
         let scratch = Scratch::make(&arguments.data_dir.clone().unwrap_or_else(usual_dir))?;
         let site = Site { server: arguments.server.clone(), dir: scratch.0.clone() };
         // What is measured blocks, in a thread of its own, with which its servers end; this one waits for it or for a signal.
         let work = tokio::task::spawn_blocking(move || {
             if arguments.scaling.is_empty() {
-                suite::run(&arguments, &site)
+                suite::run(&arguments, json, &site)
             } else {
-                scaling::run(&arguments, &site)
+                scaling::run(&arguments, (json, svg), &site)
             }
         });
         work.await.context("the benchmark panicked")?
@@ -122,15 +126,6 @@ impl Drop for Scratch {
 fn usual_dir() -> PathBuf {
     let temporary = std::env::temp_dir();
     if disk::is_in_memory(&temporary) { PathBuf::from(".") } else { temporary }
-}
-
-/// Writes a file, or to stdout for `-`.
-fn write_json(path: &Path, json: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(json)? + "\n";
-    if path == Path::new("-") {
-        return print(text);
-    }
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Shows text on stdout, or on stderr if the JSON goes there.

@@ -9,9 +9,11 @@ use serde::Serialize;
 use super::lines::Lines;
 use super::machine::Machine;
 use super::measure::{self, Run};
+use super::sink::Sink;
+use super::svg::draw;
 use super::target::Site;
 use super::workloads::{Batch, Outputs};
-use super::{Arguments, show, svg, write_json};
+use super::{Arguments, show};
 
 /// A number of processes is as good as the best if its wall is at most so much longer.
 const AS_GOOD: f64 = 1.02;
@@ -43,7 +45,11 @@ struct Report<'a> {
 }
 
 /// Measures, shows, draws.
-pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
+pub(super) fn run(
+    arguments: &Arguments,
+    (json, svg): (Option<Sink>, Option<Sink>),
+    site: &Site,
+) -> Result<()> {
     let mut counts = arguments.scaling.clone();
     counts.sort_unstable();
     counts.dedup();
@@ -67,14 +73,13 @@ pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
         arguments,
         &format!("{machine}\n{} tasks of {}\n\n{}", batch.tasks, batch.function, table(&points, recommended)),
     )?;
-    if let Some(path) = &arguments.svg {
+    if let Some(svg) = svg {
         let title = format!("{} tasks of {} by the number of processes", batch.tasks, batch.function);
-        fs::write(path, svg::draw(&title, &points, recommended))
-            .with_context(|| format!("writing {}", path.display()))?;
+        svg.write(&draw(&title, &points, recommended))?;
     }
     let (function, tasks) = (batch.function.as_str(), batch.tasks);
     let report = Report { machine, function, tasks, points: &points, recommended_processes: recommended };
-    arguments.json.as_deref().map_or(Ok(()), |path| write_json(path, &report))
+    json.map_or(Ok(()), |json| json.write_json(&report))
 }
 
 fn batch(arguments: &Arguments) -> Result<Batch> {

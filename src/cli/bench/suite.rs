@@ -9,9 +9,10 @@ use super::calibrate::Speeds;
 use super::machine::Machine;
 use super::measure::{self, Run};
 use super::report::{Outcome, Report, Skipped};
+use super::sink::Sink;
 use super::target::{Site, Target};
 use super::workloads::{Batch, Workload};
-use super::{Arguments, oversubscription, peers, requests, show, write_json};
+use super::{Arguments, oversubscription, peers, requests, show};
 
 use clap::ValueEnum as _;
 
@@ -20,7 +21,7 @@ use clap::ValueEnum as _;
 const LEAST: Duration = Duration::from_secs(4);
 
 /// Measures and reports.
-pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
+pub(super) fn run(arguments: &Arguments, json: Option<Sink>, site: &Site) -> Result<()> {
     let wanted = if arguments.workload.is_empty() { Workload::value_variants() } else { &arguments.workload };
     let machine = Machine::look(&site.open()?.target)?;
     eprintln!("{machine}");
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, site: &Site) -> Result<()> {
         report.workloads.push(outcome.with_context(|| format!("in the workload {name}"))?);
     }
     show(arguments, &report)?;
-    arguments.json.as_deref().map_or(Ok(()), |path| write_json(path, &report))
+    json.map_or(Ok(()), |json| json.write_json(&report))
 }
 
 /// Why a workload is left out, if it is.
