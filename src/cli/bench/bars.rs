@@ -57,8 +57,11 @@ fn bars_of(workload: Workload) -> &'static [(Of, f64)] {
     }
 }
 
-/// The bars of a workload that can be judged by what was seen.
-pub(super) fn judge(workload: Workload, median: &Run, peers: &[PeerRuns]) -> Vec<Bar> {
+/// The bars of a workload that can be judged by what was seen: none by a part of its tasks.
+pub(super) fn judge(workload: Workload, scale: f64, median: &Run, peers: &[PeerRuns]) -> Vec<Bar> {
+    if scale < 1.0 {
+        return Vec::new();
+    }
     let judged = bars_of(workload).iter().filter_map(|(of, limit)| {
         let value = of.value(median, peers)?;
         let met = if matches!(of, Of::Rate) { value >= *limit } else { value <= *limit };
@@ -96,13 +99,14 @@ mod tests {
     #[test]
     fn a_bar_is_judged_only_by_what_was_seen() {
         let run = Run { server_cpu_us_per_task: Some(0.5), tasks_per_s: 4000.0, ..Run::default() };
-        let alone = judge(Workload::Echo, &run, &[]);
+        let alone = judge(Workload::Echo, 1.0, &run, &[]);
         assert_eq!((alone.len(), alone[0].met), (1, true));
         let peer =
             PeerRuns { name: POOL, runs_s: vec![1.0], gristmill_over_peer: Some(1.6), ..PeerRuns::default() };
-        let beside = judge(Workload::Echo, &run, &[peer]);
+        let beside = judge(Workload::Echo, 1.0, &run, &[peer]);
         assert_eq!((beside[0].words.as_str(), beside[0].met), ("≤ 1.5 × Pool.map", false));
-        assert!(!judge(Workload::Clients, &run, &[])[0].met);
-        assert!(judge(Workload::Exec, &run, &[])[0].met);
+        assert!(!judge(Workload::Clients, 2.0, &run, &[])[0].met);
+        assert!(judge(Workload::Exec, 1.0, &run, &[])[0].met);
+        assert!(judge(Workload::Exec, 0.99, &run, &[]).is_empty());
     }
 }

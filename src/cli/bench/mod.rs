@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     /// Run the peers too, turn by turn: Python's pools, `FastAPI` if it is installed, threads, bare pipes
     #[arg(long)]
     compare: bool,
-    /// A factor on the numbers of tasks
+    /// A factor on the numbers of tasks; bars are shown from 1 on
     #[arg(long, default_value_t = 1.0, value_parser = scale, value_name = "F")]
     scale: f64,
     /// Write all numbers of each run as JSON; - is stdout

@@ -77,7 +77,7 @@ fn measure(workload: Workload, arguments: &Arguments, target: &Target, speeds: &
         median.figures.insert(OVER_BEST.to_owned(), worst);
     }
     let peers: Vec<_> = peers.into_iter().map(|peer| peer.finish(&runs)).chain(missing).collect();
-    let bars = bars::judge(workload, &median, &peers);
+    let bars = bars::judge(workload, arguments.scale, &median, &peers);
     // The clients do as many as they can.
     let done = (median.tasks_per_s * median.wall_s).round() as u64;
     let tasks = if workload == Workload::Clients { done } else { batch.tasks };
