@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// What to measure; may be repeated [default: all]
     #[arg(long, value_enum, value_name = "NAME")]
     workload: Vec<Workload>,
-    /// How often at least, and beside peers for 4 s a run; medians are shown
+    /// How often at least, and beside peers for 4 s a run, or --scale times that below 1; medians are shown
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     runs: u32,
     /// Run the peers too, turn by turn: Python's pools, `FastAPI` if it is installed, threads, bare pipes
