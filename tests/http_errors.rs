@@ -125,6 +125,22 @@ fn options_out_of_range_are_refused() {
     }
 }
 
+#[test]
+fn an_option_of_the_wrong_type_is_told_what_it_is() {
+    let server = Server::start();
+    let duration = r#"a duration is text, such as "30s", or a number of seconds"#;
+    let lock = r#"a lock is a name, or {"name": "disk", "permits": 2}"#;
+    for (option, what) in [
+        (r#""timeout": true"#, duration),
+        (r#""retry_backoff": {"s": 1}"#, duration),
+        (r#""lock": true"#, lock),
+        (r#""lock": {"name": "disk"}"#, lock),
+    ] {
+        let problem = echo(&server, "[1]", &format!(", {option}")).problem(400, "bad-json");
+        assert_says(&problem, &[what]);
+    }
+}
+
 /// Arrays in arrays.
 fn nested(depth: usize) -> String {
     "[".repeat(depth) + &"]".repeat(depth)

@@ -74,7 +74,7 @@ impl LockParam {
 
 /// A duration in a JSON body: text, or a number of seconds.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a duration is text, such as \"30s\", or a number of seconds")]
 pub(super) enum Time {
     Text(String),
     Seconds(f64),
