@@ -135,6 +135,8 @@ fn an_option_of_the_wrong_type_is_told_what_it_is() {
         (r#""retry_backoff": {"s": 1}"#, duration),
         (r#""lock": true"#, lock),
         (r#""lock": {"name": "disk"}"#, lock),
+        (r#""lock": {"name": "disk", "permits": 2, "wait": true}"#, lock),
+        (r#""lock": ["disk", 2]"#, lock),
     ] {
         let problem = echo(&server, "[1]", &format!(", {option}")).problem(400, "bad-json");
         assert_says(&problem, &[what]);

@@ -57,7 +57,11 @@ impl IntoParams for Options<'_> {
 
 /// A lock in a JSON body: its name, for one permit, or an object.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a lock is a name, or {\"name\": \"disk\", \"permits\": 2}")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "a lock is a name, or {\"name\": \"disk\", \"permits\": 2}"
+)]
 pub(super) enum LockParam {
     Name(String),
     Lock { name: String, permits: Whole<u32> },

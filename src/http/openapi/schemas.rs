@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{RefOr, Required, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
@@ -87,18 +89,7 @@ impl ToSchema for Verdict {}
 
 impl PartialSchema for Lock {
     fn schema() -> RefOr<Schema> {
-        let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
-        let permits =
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u32::MAX));
-        let permits = permits.description(Some("How many tasks may hold it at once."));
-        ObjectBuilder::new()
-            .description(Some("A named lock: only so many tasks of all the jobs that name it run at once."))
-            .property("name", name)
-            .property("permits", permits)
-            .required("name")
-            .required("permits")
-            .examples([json!({"name": "disk", "permits": 2})])
-            .into()
+        lock().into()
     }
 }
 
@@ -109,7 +100,7 @@ impl PartialSchema for LockParam {
         let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
         OneOfBuilder::new()
             .item(name.description(Some("Its name, for one permit.")))
-            .item(Lock::schema())
+            .item(lock().additional_properties(Some(AdditionalProperties::FreeForm(false))))
             .into()
     }
 }
@@ -118,6 +109,19 @@ impl ToSchema for LockParam {
     fn name() -> Cow<'static, str> {
         "LockOrName".into()
     }
+}
+
+fn lock() -> ObjectBuilder {
+    let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS));
+    let permits = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u32::MAX));
+    let permits = permits.description(Some("How many tasks may hold it at once."));
+    ObjectBuilder::new()
+        .description(Some("A named lock: only so many tasks of all the jobs that name it run at once."))
+        .property("name", name)
+        .property("permits", permits)
+        .required("name")
+        .required("permits")
+        .examples([json!({"name": "disk", "permits": 2})])
 }
 
 impl PartialSchema for Time {
