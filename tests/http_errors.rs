@@ -119,6 +119,10 @@ fn options_out_of_range_are_refused() {
         "on_error=x",
         "label=x",
         "timeout=x",
+        "lock=",
+        "lock=%7B",
+        "lock=%7B%22name%22:%22disk%22,%22permits%22:0}",
+        "lock=%7B%22name%22:%22disk%22,%22permits%22:2,%22wait%22:true}",
     ] {
         let path = format!("/v1/jobs?function=echo&{query}");
         server.post_ndjson(&path, "1").problem(400, "bad-request");

@@ -26,7 +26,7 @@ pub(super) struct JobOptions {
     /// What the first failed task does to the others: nothing, or it cancels them [default: continue]
     #[arg(long, value_parser = ["continue", "stop"])]
     on_error: Option<String>,
-    /// A named lock: never two tasks at once of all the jobs that name it
+    /// A named lock: never two tasks at once of all the jobs that name it; or {"name": "disk", "permits": 2}, for two
     #[arg(long, value_name = "NAME")]
     lock: Option<String>,
     /// Chunks of so many tasks [default: adapts]

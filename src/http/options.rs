@@ -55,7 +55,7 @@ impl IntoParams for Options<'_> {
     }
 }
 
-/// A lock in a JSON body: its name, for one permit, or an object.
+/// A lock: its name, for one permit, or an object.
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -68,6 +68,11 @@ pub(super) enum LockParam {
 }
 
 impl LockParam {
+    /// Of a query: a name does not begin with a brace there.
+    fn from_text(text: &str) -> serde_json::Result<Self> {
+        if text.starts_with('{') { serde_json::from_str(text) } else { Ok(Self::Name(text.to_owned())) }
+    }
+
     pub(super) fn into_lock(self) -> Lock {
         match self {
             Self::Name(name) => Lock { name, permits: 1 },
@@ -140,7 +145,11 @@ pub(super) fn pairs_options(pairs: Vec<(String, String)>) -> Result<Options<'sta
                 options.open = value.parse().map_err(|_| wrong(&key, &value, "true or false"))?;
             }
             "callback_url" => options.callback_url = Some(value),
-            "lock" => options.lock = Some(Lock { name: value, permits: 1 }),
+            "lock" => {
+                let want = r#"a name, or {"name": "disk", "permits": 2}"#;
+                let lock = LockParam::from_text(&value).map_err(|_| wrong(&key, &value, want))?;
+                options.lock = Some(lock.into_lock());
+            }
             "max_attempts" => {
                 options.max_attempts = Some(value.parse().map_err(|_| wrong(&key, &value, "1, 2, 3 …"))?);
             }

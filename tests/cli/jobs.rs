@@ -66,6 +66,10 @@ fn each_option_reaches_the_job() {
     run(&server, &told).ends(1, "callbacks are off");
     let id = submit(&server, &["echo", "1", "-o", "priority=5"]);
     assert_eq!(Job::with_id(&server, &id).succeeds()["options"]["priority"], 5);
+    let lock = json!({"name": "disk", "permits": 2});
+    let id = submit(&server, &["echo", "1", "--lock", &lock.to_string()]);
+    assert_eq!(Job::with_id(&server, &id).succeeds()["options"]["lock"], lock);
+    run(&server, &["submit", "echo", "1", "--lock={}"]).ends(1, "it can be a name, or {\"name\": \"disk\"");
     run(&server, &["submit", "echo", "1", "-o", "prority=5"]).ends(1, "did you mean \"priority\"?");
     for wrong in ["--processes=0", "--timeout=soon", "--on-error=halt", "--label=a", "--prority=1"] {
         run(&server, &["submit", "echo", "1", wrong]).ends(2, wrong.split('=').next().unwrap());

@@ -243,7 +243,7 @@ pub(in super::super) fn query_of<T: ToSchema>(left_out: &[&str]) -> Vec<Paramete
         let (name, schema) = match name.as_str() {
             "inputs" => continue,
             "labels" => ("label".to_owned(), query_labels()),
-            "lock" => (name, lock_name()),
+            "lock" => (name, query_lock()),
             _ => (name, schema),
         };
         if left_out.contains(&name.as_str()) {
@@ -294,7 +294,16 @@ fn query_labels() -> RefOr<Schema> {
     labels.description(Some(description)).into()
 }
 
-fn lock_name() -> RefOr<Schema> {
-    let description = "The name of a lock: never two tasks at once of all the jobs that name it.";
-    text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS)).description(Some(description)).into()
+/// The pattern is of objects that are surely taken, though others are too.
+fn query_lock() -> RefOr<Schema> {
+    let description = "A named lock: never two tasks at once of all the jobs that name it; or `{\"name\": \"disk\", \"permits\": 2}`, for two.";
+    let name = text().min_length(Some(1)).max_length(Some(MAX_NAME_CHARS)).pattern(Some("^[^{]"));
+    let object =
+        text().pattern(Some(r#"^\{"name": ?"[0-9A-Za-z_-]{1,256}", ?"permits": ?[1-9][0-9]{0,8}\}$"#));
+    OneOfBuilder::new()
+        .item(name.description(Some("Its name, for one permit; it does not begin with a brace.")))
+        .item(object.description(Some("An object, as in a JSON body.")))
+        .examples([json!("disk"), json!(r#"{"name": "disk", "permits": 2}"#)])
+        .description(Some(description))
+        .into()
 }
