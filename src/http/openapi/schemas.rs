@@ -80,7 +80,7 @@ impl PartialSchema for Verdict {
         // An attempt that was interrupted, or went well, is no task's error.
         let words =
             [Self::Exception, Self::Crash, Self::Timeout, Self::Oom, Self::Hang, Self::OutputTooLarge];
-        let words = words.into_iter().chain([Self::BadOutput, Self::Cancelled, Self::Interrupted]);
+        let words = words.into_iter().chain([Self::BadOutput, Self::Cancelled]);
         self::words(words.map(Self::as_str), "How an attempt ended.")
     }
 }
