@@ -221,3 +221,55 @@ fn the_status_has_the_histogram_of_the_task_times() {
     let listed = server.get("/v1/jobs").json()["items"][0]["timings"]["task_ms"].clone();
     assert!(listed["p50"].is_f64() && listed.get("histogram").is_none(), "{listed:#}");
 }
+
+#[test]
+fn results_that_are_done_with_are_freed() {
+    let server = Server::with(&["--processes=1"]);
+    let job = server.map("sleep", &json!(vec![0.01; 20]));
+    job.succeeds();
+    let all = job.results();
+    let freed = server.delete(&format!("{}/results?through=10", job.path())).expect(200).json();
+    let freed = freed["freed_through"].as_u64().unwrap();
+    assert!(freed > 0 && freed <= 10, "{freed}");
+    let gone = server.get(&format!("{}/results", job.path())).problem(410, "results-freed");
+    assert_eq!(gone["through"], freed);
+    server.get(&format!("{}/results?order=input", job.path())).problem(410, "results-freed");
+    assert_eq!(job.results_by(&format!("after={freed}")), all[freed as usize..]);
+    assert_eq!(job.status()["progress"]["done"], 20);
+}
+
+#[test]
+fn the_same_key_gives_no_results_that_were_freed() {
+    let server = Server::start();
+    let submit = || {
+        let headers =
+            [("Content-Type", common::client::JSON), ("Prefer", "wait=30"), ("Idempotency-Key", "order-8")];
+        server.client().call("POST", "/v1/jobs", &headers, r#"{"function": "echo", "inputs": [1, 2]}"#)
+    };
+    let first = submit().expect(200);
+    let again = submit().expect(200);
+    assert_eq!(again.json()["results"], first.json()["results"]);
+    assert_eq!(again.json()["results"]["items"][1]["output"], 2);
+    let job = Job::of(&server, &first);
+    server.delete(&format!("{}/results?through=2", job.path())).expect(200);
+    let freed = submit().expect(200);
+    assert_eq!(freed.header("idempotent-replayed"), "true");
+    assert_eq!(freed.json(), job.status());
+}
+
+#[test]
+fn failed_tasks_whose_results_are_freed_are_not_run_again() {
+    let server = Server::with(&["--processes=1"]);
+    let job = server.submit(&json!({"function": "sha256", "inputs": [1, 2, "a"], "chunk_size": 1}));
+    assert_eq!(job.wait()["progress"]["failed"], 2);
+    let free = |through| server.delete(&format!("{}/results?through={through}", job.path())).expect(200);
+    let retry = || server.post_json(&format!("{}/retry", job.path()), "");
+    assert_eq!(free(1).json()["freed_through"], 1);
+    let again = retry().expect(202).json();
+    assert_eq!(again["progress"]["failed"], 1, "the one whose result is freed: {again:#}");
+    assert_eq!(job.wait()["progress"]["failed"], 2);
+    assert_eq!(free(4).json()["freed_through"], 4);
+    let gone = retry().problem(410, "results-freed");
+    assert_eq!(gone["through"], 4);
+    assert_eq!(job.status()["progress"]["failed"], 2);
+}
