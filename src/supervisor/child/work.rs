@@ -162,6 +162,11 @@ impl Work {
         self.rss.0 = self.rss.0.max(max_rss_bytes);
     }
 
+    /// The CPU time that it has used in all, once it has ended.
+    pub(super) fn life_cpu(&self) -> Duration {
+        Duration::from_nanos(self.life_ns)
+    }
+
     /// Whether it has nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty()

@@ -68,8 +68,6 @@ pub(super) struct Child<'a> {
     cause: Option<Cause>,
     /// How it ended.
     ending: Option<Ending>,
-    /// The CPU time that it used, once it has ended.
-    cpu: Duration,
 }
 
 impl<'a> Child<'a> {
@@ -97,7 +95,6 @@ impl<'a> Child<'a> {
             is_finished: false,
             cause: None,
             ending: None,
-            cpu: Duration::ZERO,
         })
     }
 
@@ -228,8 +225,7 @@ impl<'a> Child<'a> {
             }
             Report::NotStarted(why) => Ending::NotStarted(why),
             Report::Ended { code, signal, cpu_us, max_rss_bytes } => {
-                self.cpu = Duration::from_micros(cpu_us);
-                self.work.ended(self.cpu, max_rss_bytes);
+                self.work.ended(Duration::from_micros(cpu_us), max_rss_bytes);
                 Ending::of(code, signal)
             }
             Report::Lost => Ending::Lost,
@@ -273,7 +269,7 @@ impl<'a> Child<'a> {
             (true, false) => WorkerEnd::Stopped,
             (false, _) => WorkerEnd::Failed(ending.error(cause.as_ref(), "").verdict),
         };
-        let departure = Departure { why, cpu: self.cpu };
+        let departure = Departure { why, cpu: self.work.life_cpu() };
         self.tell.say(Event::Gone { settlements, failed_start, departure });
     }
 }
